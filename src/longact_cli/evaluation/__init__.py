@@ -1,0 +1,1 @@
+"""Benchmarks by their official protocols, on lm-eval's model backends."""

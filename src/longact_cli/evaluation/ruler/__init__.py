@@ -1,0 +1,1 @@
+"""RULER (arXiv 2404.06654): task templates, generator and scorer."""

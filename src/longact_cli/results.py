@@ -1,0 +1,53 @@
+"""What a finished cell hands over: scores and samples, independent of who made or reads them."""
+
+from typing import Literal, NamedTuple
+
+
+class EvalResult(NamedTuple):
+    """One score of one checkpoint.
+
+    `score` lies in 0..1 and is the mean over the `n_scored` samples that produced an answer.
+    Failed samples are counted in `n_failed` and are never part of the mean as zeros.
+    """
+
+    benchmark: str
+    task: str
+    protocol: str
+    context_length: int
+    metric: str
+    score: float | None
+    n_scored: int
+    n_failed: int
+    n_truncated: int
+
+
+class SampleResult(NamedTuple):
+    """One benchmark question answered by one checkpoint (a line of `samples.jsonl`).
+
+    `id` is the same for every checkpoint that answers the same question, so that comparisons can be
+    paired. `score` is None exactly when `error` is set.
+    """
+
+    id: str
+    benchmark: str
+    task: str
+    context_length: int
+    prompt_sha256: str
+    prompt_tokens: int
+    completion: str | None
+    completion_tokens: int | None
+    references: tuple[str, ...]
+    score: float | None
+    truncated: bool
+    error: str | None
+
+
+class MetricPoint(NamedTuple):
+    """One value of one training metric (a line of `metrics.jsonl`)."""
+
+    step: int
+    name: str
+    value: float
+
+
+Stage = Literal["train", "eval"]
