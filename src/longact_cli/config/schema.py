@@ -73,7 +73,7 @@ class AlgorithmConfig(_Frozen):
     """Run forward passes in bfloat16 autocast; master weights are float32 either way."""
     use_vllm: bool
     checkpoint_every: Positive
-    """In optimizer steps; must be a multiple of updates_per_rollout (resume is exact only there)."""
+    """In optimizer steps; a multiple of updates_per_rollout, since only there resume is exact."""
 
     @model_validator(mode="after")
     def _divides(self) -> "AlgorithmConfig":

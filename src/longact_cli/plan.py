@@ -1,0 +1,173 @@
+"""A sweep as an ordered set of cells, each known by a digest of its science. Pure: no I/O."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from longact_cli.config.schema import MaskConfig, ModelConfig, RunConfig
+from longact_cli.errors import ConfigError
+from longact_cli.files import sha256_json
+from longact_cli.results import Stage
+
+SCHEMA_VERSION = 1
+BASE_ARM = "base"
+# Settings that change how a cell runs, never what it computes.
+_NOT_SCIENCE = {"algorithm": {"checkpoint_every"}, "benchmark": {"batch_size"}}
+
+Revision = Callable[[ModelConfig], str]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One stage of one configuration: the unit that runs, resumes and is stored.
+
+    Attributes:
+        stage: `train`, or `eval` of the parent's checkpoint (of the untrained model without one).
+        config: The whole configuration; the digest covers the part this stage depends on.
+        model_revision: Hash or revision of the starting weights.
+        parent: Digest of the train cell whose checkpoint is evaluated.
+        digest: SHA-256 of the science, in hex.
+        asked_by: Every reason the plan holds this cell: `sweep`, `control`, `base`.
+    """
+
+    stage: Stage
+    config: RunConfig
+    model_revision: str
+    parent: str | None
+    digest: str
+    asked_by: tuple[str, ...]
+
+    @property
+    def arm(self) -> str:
+        """What was trained: the mask strategy, or `base` for the untrained model."""
+        trained = self.stage == "train" or self.parent is not None
+        return canonical_mask(self.config.mask).strategy if trained else BASE_ARM
+
+    @property
+    def sparsity(self) -> float | None:
+        """Fraction of query/key rows that were updated; None for the untrained model."""
+        return None if self.arm == BASE_ARM else canonical_mask(self.config.mask).sparsity
+
+    @property
+    def label(self) -> str:
+        """A short name for people, unique within most plans."""
+        if self.arm == BASE_ARM:
+            return f"{self.stage} {self.config.model.name} {BASE_ARM} {self.config.benchmark.name}"
+        tail = f" {self.config.benchmark.name}" if self.stage == "eval" else ""
+        return (
+            f"{self.stage} {self.config.model.name} {self.config.algorithm.name} "
+            f"{self.arm} {self.sparsity:g} seed {self.config.seed}{tail}"
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Cells in an order in which every parent comes before its children."""
+
+    study: str
+    cells: tuple[Cell, ...]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the study's name and its cells, in hex."""
+        return sha256_json([self.study, [cell.digest for cell in self.cells]])
+
+
+def canonical_mask(mask: MaskConfig) -> MaskConfig:
+    """Return the one spelling of a mask: all rows is `dense`, no rows is `frozen`.
+
+    Settings without effect (statistic, site, schedule of a mask that never changes) fall back to
+    their defaults, so that equal experiments are equal cells.
+    """
+    if mask.strategy == "dense" or mask.sparsity == 1.0:
+        return MaskConfig(strategy="dense", sparsity=1.0)
+    if mask.strategy == "frozen" or mask.sparsity == 0.0:
+        return MaskConfig(strategy="frozen", sparsity=0.0, targets=mask.targets)
+    if mask.strategy == "random":
+        neutral = {"statistic": "mean_abs", "site": "norm"}
+        return mask.model_copy(update=neutral)
+    return mask
+
+
+def train_cell(config: RunConfig, revision: Revision, *, asked_by: str = "sweep") -> Cell:
+    """Return the cell that trains `config`."""
+    config = config.model_copy(update={"mask": canonical_mask(config.mask)})
+    model_revision = revision(config.model)
+    science = {
+        "schema": SCHEMA_VERSION,
+        "stage": "train",
+        "revision": model_revision,
+        **_science(config, ("model", "data", "algorithm", "mask")),
+        "seed": config.seed,
+    }
+    return Cell("train", config, model_revision, None, sha256_json(science), (asked_by,))
+
+
+def eval_cell(
+    config: RunConfig, revision: Revision, *, parent: Cell | None, asked_by: str = "sweep"
+) -> Cell:
+    """Return the cell that scores the parent's checkpoint, or the untrained model without one."""
+    model_revision = revision(config.model)
+    start = {"parent": parent.digest} if parent else {"revision": model_revision}
+    if parent is None:
+        start |= _science(config, ("model",))
+    else:
+        config = parent.config.model_copy(update={"benchmark": config.benchmark})
+    science = {
+        "schema": SCHEMA_VERSION,
+        "stage": "eval",
+        **start,
+        **_science(config, ("benchmark",)),
+    }
+    parent_digest = parent.digest if parent else None
+    return Cell("eval", config, model_revision, parent_digest, sha256_json(science), (asked_by,))
+
+
+def _science(config: RunConfig, sections: Sequence[str]) -> dict[str, Any]:
+    return {
+        name: getattr(config, name).model_dump(mode="json", exclude=_NOT_SCIENCE.get(name))
+        for name in sections
+    }
+
+
+def build_plan(study: str, cells: Iterable[Cell]) -> Plan:
+    """Merge equal cells, keeping every reason that asked for them, parents first.
+
+    Raises:
+        ConfigError: There is no cell.
+    """
+    merged: dict[str, Cell] = {}
+    for cell in cells:
+        known = merged.get(cell.digest)
+        reasons = (*known.asked_by, *cell.asked_by) if known else cell.asked_by
+        merged[cell.digest] = replace(known or cell, asked_by=tuple(dict.fromkeys(reasons)))
+    if not merged:
+        raise ConfigError(
+            "the sweep is empty: no combination of the given values is left; "
+            "give at least one value for every option"
+        )
+    ordered = sorted(merged.values(), key=lambda cell: cell.stage != "train")
+    return Plan(study, tuple(ordered))
+
+
+def differing_keys(left: RunConfig, right: RunConfig) -> tuple[str, ...]:
+    """Return the keys at which two configurations differ, e.g. `algorithm.steps: 40 -> 60`."""
+    a, b = _flatten(left.model_dump(mode="json")), _flatten(right.model_dump(mode="json"))
+    return tuple(
+        f"{key}: {a.get(key)} -> {b.get(key)}" for key in sorted(a | b) if a.get(key) != b.get(key)
+    )
+
+
+def flat_config(config: RunConfig) -> dict[str, str | int | float | bool | None]:
+    """Return the configuration as one level of dotted keys; lists become comma lists."""
+    return _flatten(config.model_dump(mode="json"))
+
+
+def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = ",".join(map(str, value)) if isinstance(value, list) else value
+    return flat
