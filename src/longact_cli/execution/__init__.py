@@ -1,0 +1,1 @@
+"""Running a plan: executors, the runner, and the process of one cell."""

@@ -1,0 +1,165 @@
+"""The process of one cell: take the lease, run the stage, write DONE last."""
+
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from dataclasses import replace
+from pathlib import Path
+
+from longact_cli.cells import (
+    CellDir,
+    cell_dir,
+    hold,
+    is_done,
+    mark_done,
+    read_cell,
+    read_status,
+    write_results,
+    write_status,
+)
+from longact_cli.errors import CellFailedError, LongActError
+from longact_cli.execution.provenance import write_provenance
+from longact_cli.files import write_json
+from longact_cli.plan import Cell, train_cell
+from longact_cli.plan import eval_cell as plan_eval_cell
+
+_PROGRESS_SECONDS = 0.5
+
+
+def run_cell(directory: CellDir) -> int:
+    """Run the cell in `directory` and return the exit code of its process."""
+    _die_with_parent()
+    try:
+        with hold(directory):
+            if not is_done(directory):
+                _run(directory)
+    except LongActError as error:
+        return _fail(directory, str(error), code=error.exit_code)
+    except Exception as error:  # noqa: BLE001 - the boundary of the process: recorded, then failed
+        traceback.print_exc()
+        return _fail(directory, f"{type(error).__name__}: {error}", code=1)
+    return 0
+
+
+def _run(directory: CellDir) -> None:
+    cell = read_cell(directory)
+    _verify(cell, directory)
+    progress = _progress_writer(directory)
+    if cell.stage == "train":
+        _train(cell, directory, progress)
+    else:
+        _evaluate(cell, directory, progress)
+    mark_done(directory)
+    status = read_status(directory)
+    write_status(directory, replace(status, state="done", finished=time.time(), error=None))
+
+
+def _train(cell: Cell, directory: CellDir, progress: "ProgressWriter") -> None:
+    from longact_cli.models.loading import resolve_checkpoint
+    from longact_cli.training.train import train_cell as train
+
+    write_provenance(directory, checkpoint=resolve_checkpoint(cell.config.model))
+    train(cell.config, out=directory.path, progress=progress)
+
+
+def _evaluate(cell: Cell, directory: CellDir, progress: "ProgressWriter") -> None:
+    from longact_cli.evaluation.evaluate import evaluate
+    from longact_cli.models.loading import resolve_checkpoint
+
+    if cell.parent is None:
+        checkpoint = resolve_checkpoint(cell.config.model)
+    else:
+        checkpoint = str(_parent(directory, cell.parent).model)
+    write_provenance(directory, checkpoint=checkpoint)
+    results = evaluate(
+        checkpoint,
+        model=cell.config.model,
+        benchmark=cell.config.benchmark,
+        samples_path=directory.samples,
+        progress=progress,
+    )
+    write_results(directory, results)
+
+
+def _parent(directory: CellDir, digest: str) -> CellDir:
+    parent = cell_dir(directory.path.parents[1], digest)
+    if not is_done(parent):
+        raise CellFailedError(
+            f"the checkpoint of {parent.path} is missing or damaged; run the sweep again"
+        )
+    return parent
+
+
+def _verify(cell: Cell, directory: CellDir) -> None:
+    """Refuse a description that was edited: its directory would claim another experiment."""
+
+    def revision(_: object) -> str:
+        return cell.model_revision
+
+    if cell.stage == "train":
+        digest = train_cell(cell.config, revision).digest
+    elif cell.parent is None:
+        digest = plan_eval_cell(cell.config, revision, parent=None).digest
+    else:
+        parent = read_cell(cell_dir(directory.path.parents[1], cell.parent))
+        digest = plan_eval_cell(cell.config, revision, parent=parent).digest
+    if digest != cell.digest:
+        raise CellFailedError(
+            f"{directory.path}/cell.json was changed: its digest is {digest[:12]}, "
+            f"not {cell.digest[:12]}; remove the folder and run the sweep again"
+        )
+
+
+class ProgressWriter:
+    """Writes how far the cell is, at most twice a second."""
+
+    def __init__(self, path: Path) -> None:
+        """Report to `path`."""
+        self._path = path
+        self._last = 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        """Note that `done` of `total` units are finished."""
+        now = time.time()
+        if now - self._last >= _PROGRESS_SECONDS or done == total:
+            self._last = now
+            write_json(self._path, {"done": done, "total": total, "time": now})
+
+
+def _progress_writer(directory: CellDir) -> ProgressWriter:
+    directory.progress.unlink(missing_ok=True)
+    return ProgressWriter(directory.progress)
+
+
+def _fail(directory: CellDir, message: str, *, code: int) -> int:
+    line = " ".join(message.split())
+    sys.stderr.write(f"error: {line}\n")
+    status = read_status(directory)
+    failed = replace(status, state="failed", error=line, exit_code=code, finished=time.time())
+    write_status(directory, failed)
+    return code
+
+
+def _die_with_parent() -> None:
+    """Stop this process group when the lifeline (standard input) closes.
+
+    Only in a process that was started with a pipe, so that a cell can be run by hand.
+    """
+    if sys.stdin is None or sys.stdin.isatty() or not _is_pipe():
+        return
+
+    def wait() -> None:
+        while os.read(0, 1):
+            pass
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+
+    threading.Thread(target=wait, daemon=True, name="lifeline").start()
+
+
+def _is_pipe() -> bool:
+    import stat
+
+    return stat.S_ISFIFO(os.fstat(0).st_mode) and os.getpgrp() == os.getpid()
