@@ -1,0 +1,53 @@
+"""Which query/key rows change: activations -> saliency -> update mask -> gradient hooks.
+
+In a plain PyTorch loop:
+
+    probe = SaliencyProbe(model, find_projections(model), site="norm")
+    with RowMask(model) as row_mask:
+        for batch in loader:
+            probe.reset()
+            probe.add(batch["input_ids"], batch["attention_mask"])
+            row_mask.set_mask(select_rows("salient", probe.saliency(), 0.3))
+            row_mask.arm()
+            compute_loss(model, batch).backward()
+            optimizer.step()
+            report = row_mask.finish_step()
+            optimizer.zero_grad()
+
+The names below load torch when they are first used, not when this package is imported.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from longact_cli.masking.probe import SaliencyProbe
+    from longact_cli.masking.row_mask import RowMask, StepReport
+    from longact_cli.masking.schedule import MaskSchedule
+    from longact_cli.masking.strategies import select_rows
+    from longact_cli.masking.structure import find_projections
+
+__all__ = [
+    "MaskSchedule",
+    "RowMask",
+    "SaliencyProbe",
+    "StepReport",
+    "find_projections",
+    "select_rows",
+]
+
+_HOME = {
+    "MaskSchedule": "schedule",
+    "RowMask": "row_mask",
+    "SaliencyProbe": "probe",
+    "StepReport": "row_mask",
+    "find_projections": "structure",
+    "select_rows": "strategies",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name on first use (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
