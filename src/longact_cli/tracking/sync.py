@@ -1,0 +1,127 @@
+"""What a cell's directory says, in MLflow's terms: tags, parameters, metrics. Sends nothing."""
+
+import math
+import posixpath
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from mlflow.entities import Metric
+
+from longact_cli.cells import CellDir, State, Status, read_metrics, read_results
+from longact_cli.files import read_json
+from longact_cli.plan import BASE_ARM, Cell, flat_config
+from longact_cli.results import EvalResult
+
+RUN_STATUS: dict[State, str] = {
+    "pending": "SCHEDULED",
+    "running": "RUNNING",
+    "done": "FINISHED",
+    "failed": "FAILED",
+    "interrupted": "KILLED",
+    "blocked": "KILLED",
+}
+ENDED = ("done", "failed", "interrupted", "blocked")
+
+_MAX_TAG = 5000
+_MAX_PARAM = 6000
+_MAX_NAME = 250
+
+PointKey = tuple[str, int]
+
+
+class Stored(NamedTuple):
+    """The value of one metric at one step as MLflow has it."""
+
+    timestamp: int
+    value: float
+
+
+def metric_name(name: str) -> str:
+    """Return the name in MLflow's alphabet: letters, digits and `_-. :/`."""
+    clean = re.sub(r"[^\w\-. :/]", "_", name, flags=re.ASCII)
+    return posixpath.normpath(clean).lstrip("./")[:_MAX_NAME] or "_"
+
+
+def new_points(directory: CellDir, stored: dict[PointKey, Stored]) -> tuple[Metric, ...]:
+    """Return the points on disk that MLflow lacks, and corrections of those it has otherwise.
+
+    MLflow keeps every point it is given, so a correction (a step repeated after a resume) carries a
+    later timestamp. Timestamps count from the step, not from the clock: a repeated sync writes the
+    same rows. Values that are not finite are left out, since MLflow changes them.
+    """
+    latest = {
+        (metric_name(point.name), point.step): point.value for point in read_metrics(directory)
+    }
+    latest |= {(name, 0): value for name, value in _result_points(read_results(directory))}
+    points = []
+    for (name, step), value in latest.items():
+        known = stored.get((name, step))
+        if not math.isfinite(value) or (known and known.value == value):
+            continue
+        timestamp = known.timestamp + 1 if known else step
+        points.append(Metric(name, float(value), timestamp, step))
+    return tuple(points)
+
+
+def _result_points(results: tuple[EvalResult, ...]) -> Iterator[tuple[str, float]]:
+    for result in results:
+        name = metric_name(f"{result.benchmark}/{result.task}/{result.context_length}")
+        if result.score is not None:
+            yield name, result.score
+        yield f"{name}/n_scored", result.n_scored
+        yield f"{name}/n_failed", result.n_failed
+
+
+def cell_params(cell: Cell) -> dict[str, str]:
+    """Return the configuration this cell depends on, flat, as text."""
+    sections = {"model", "benchmark"} if cell.arm == BASE_ARM else None
+    return {
+        key: ("null" if value is None else str(value))[:_MAX_PARAM]
+        for key, value in flat_config(cell.config).items()
+        if sections is None or key.split(".")[0] in sections
+    }
+
+
+def identity_tags(cell: Cell) -> dict[str, str]:
+    """Return the tags that say which cell this is; settings without meaning for it are absent."""
+    tags: dict[str, str | None] = {
+        "kind": "cell",
+        "cell": cell.digest,
+        "label": cell.label,
+        "stage": cell.stage,
+        "arm": cell.arm,
+        "model": cell.config.model.name,
+        "model_revision": cell.model_revision,
+        "parent_cell": cell.parent,
+        "benchmark": cell.config.benchmark.name if cell.stage == "eval" else None,
+    }
+    if cell.arm != BASE_ARM:
+        tags |= {
+            "sparsity": repr(cell.sparsity),
+            "seed": str(cell.config.seed),
+            "algorithm": cell.config.algorithm.name,
+        }
+    return {f"longact.{key}": value for key, value in tags.items() if value is not None}
+
+
+def state_tags(status: Status, directory: CellDir) -> dict[str, str]:
+    """Return the tags that change while a cell runs: its state, code version and packages."""
+    tags = {
+        "longact.state": status.state,
+        "longact.attempt": str(status.attempt),
+        "longact.error": (status.error or "")[:_MAX_TAG],
+    }
+    provenance = read_json(directory.provenance) or {}
+    if commit := provenance.get("git_commit"):
+        dirty = "-dirty" if provenance.get("git_dirty") else ""
+        tags |= {"longact.git_commit": commit + dirty, "mlflow.source.git.commit": commit}
+    if version := provenance.get("longact"):
+        tags["longact.version"] = version
+    packages = provenance.get("packages", {})
+    return tags | {f"longact.package.{name}": value for name, value in packages.items()}
+
+
+def replicated_mark(status: Status) -> str:
+    """Return the text that stands for one end of a cell, so that it is copied only once."""
+    return f"{status.state} {status.attempt} {status.finished}"
