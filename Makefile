@@ -1,0 +1,40 @@
+# Every target makes its own environment; nothing needs to be activated.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEMO_RUNS ?= runs/demo
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+
+.PHONY: help install demo test lint bench clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(STAMP) ## Make .venv with the tested set of packages
+
+$(STAMP): pyproject.toml constraints/cpu-py311.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints/cpu-py311.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP) ## Sweep, train, evaluate and report on the embedded model
+	$(BIN)/longact ablate --sparsity 0.1,0.3,0.5 --study demo --runs-dir $(DEMO_RUNS)
+	$(BIN)/longact report --experiment demo --runs-dir $(DEMO_RUNS)
+
+test: $(STAMP) ## Run all tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: $(STAMP) ## Check style, types and the direction of imports
+	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP) ## Measure start-up, planning and the mask's overhead
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench
+
+clean: ## Remove the environment and caches; runs and results stay
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
+	find src tests -name __pycache__ -type d -exec rm -rf {} +

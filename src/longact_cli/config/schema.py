@@ -37,6 +37,7 @@ class DataConfig(_Frozen):
     context_lengths: Lengths
     """Prompt + answer budget of each generated prompt, in tokens, as RULER counts it."""
     chat_template: bool = True
+    reward: str = "string_match"
 
 
 class AlgorithmConfig(_Frozen):

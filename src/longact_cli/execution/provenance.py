@@ -1,4 +1,4 @@
-"""What produced a cell's numbers: code version, packages, machine, hashes of model and tokenizer."""
+"""What produced a cell: code version, packages, machine, hashes of model and tokenizer."""
 
 import os
 import platform

@@ -1,0 +1,52 @@
+"""The `longact` command. Imports nothing heavy: help is instant."""
+
+import typer
+
+from longact_cli.cli.ablate import ablate
+from longact_cli.cli.cell import run_one
+from longact_cli.cli.config import app as config_app
+from longact_cli.cli.doctor import doctor
+from longact_cli.cli.eval import evaluate
+from longact_cli.cli.models import app as models_app
+from longact_cli.cli.report import report
+from longact_cli.cli.status import status
+from longact_cli.cli.train import train
+
+app = typer.Typer(
+    name="longact",
+    help="RL on long contexts with saliency-masked query/key gradients (LongAct), with controls.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("train")(train)
+app.command("ablate")(ablate)
+app.command("eval")(evaluate)
+app.command("report")(report)
+app.command("status")(status)
+app.command("doctor")(doctor)
+app.add_typer(config_app)
+app.add_typer(models_app)
+app.command("_cell", hidden=True)(run_one)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from longact_cli import __version__
+
+        typer.echo(f"longact {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    """RL on long contexts with saliency-masked query/key gradients (LongAct), with controls."""
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,98 @@
+"""What `train`, `ablate` and `eval` do once they have a plan: check, show, run, track."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from shlex import join
+from sys import argv
+from typing import TYPE_CHECKING
+
+from longact_cli.console import (
+    Output,
+    PlanProgress,
+    cost_line,
+    show_outcome,
+    show_plan,
+)
+from longact_cli.execution.runner import Outcome, RunOptions
+
+if TYPE_CHECKING:
+    from longact_cli.config.schema import ExecutorConfig
+    from longact_cli.plan import Plan
+
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Request:
+    """How a plan is to be handled."""
+
+    output: Output
+    runs_dir: Path
+    executor: "ExecutorConfig"
+    tracking_uri: str | None = None
+    dry_run: bool = False
+    run: RunOptions = field(default_factory=RunOptions)
+
+
+def handle(plan: "Plan", request: Request) -> int:
+    """Show the plan, or run it and say how it ended; return the exit code."""
+    from longact_cli.execution.estimate import estimate
+    from longact_cli.execution.preflight import check_plan, check_runs_dir
+
+    check_runs_dir(request.runs_dir)
+    check_plan(plan)
+    cost = estimate(plan, request.runs_dir, workers=request.executor.workers)
+    if request.dry_run:
+        show_plan(request.output, plan, cost)
+        return 0
+    request.output.note(f"study {plan.study}: {cost_line(cost)}")
+    outcome = _run(plan, request)
+    show_outcome(request.output, plan, outcome, _errors(plan, request.runs_dir))
+    if outcome.interrupted:
+        return EXIT_INTERRUPTED
+    return 0 if outcome.ok else EXIT_FAILED
+
+
+def _run(plan: "Plan", request: Request) -> Outcome:
+    from longact_cli.execution.local import LocalExecutor
+    from longact_cli.execution.runner import Runner
+    from longact_cli.tracking import default_tracking_uri
+    from longact_cli.tracking.listener import PlanTracker
+
+    executor = LocalExecutor(request.executor.workers, request.executor.threads_per_worker)
+    request.runs_dir.mkdir(parents=True, exist_ok=True)
+    save_plan(plan, request.runs_dir)
+    uri = request.tracking_uri or default_tracking_uri(request.runs_dir)
+    tracker = PlanTracker(uri, request.runs_dir, warn=request.output.note)
+    tracker.start(plan, command_line(argv))
+    follow = PlanProgress(request.output, plan, request.runs_dir, slots=executor.slots)
+    with follow:
+        runner = Runner(
+            plan, request.runs_dir, executor, listeners=(follow, tracker), options=request.run
+        )
+        outcome = runner.run()
+    tracker.finish(ok=outcome.ok)
+    return outcome
+
+
+def save_plan(plan: "Plan", runs_dir: Path) -> None:
+    """Keep the plan beside its cells."""
+    from longact_cli.files import write_json
+
+    cells = [{"digest": cell.digest, "label": cell.label} for cell in plan.cells]
+    path = runs_dir / "plans" / f"{plan.digest[:12]}.json"
+    write_json(path, {"study": plan.study, "digest": plan.digest, "cells": cells})
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """Return the command as the user can repeat it, without the machine's path to it."""
+    return join(["longact", *arguments[1:]])
+
+
+def _errors(plan: "Plan", runs_dir: Path) -> dict[str, str]:
+    from longact_cli.cells import cell_dir, read_status
+
+    statuses = {cell.digest: read_status(cell_dir(runs_dir, cell.digest)) for cell in plan.cells}
+    return {digest: status.error for digest, status in statuses.items() if status.error}

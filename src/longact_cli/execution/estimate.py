@@ -1,0 +1,82 @@
+"""What a plan will cost: tokens from the configuration, time from cells that have finished."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from longact_cli.cells import CellDir, cell_dir, is_done, list_cells, read_cell, read_status
+from longact_cli.errors import CellFailedError
+from longact_cli.plan import Cell, Plan
+
+# Forward and backward through a token cost about three forward passes.
+_TRAIN_PASSES = 3
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The cost of what is left of a plan.
+
+    Attributes:
+        cells: Cells still to run.
+        finished: Cells that are done already.
+        tokens: Upper bound on tokens through the model, forward-equivalent.
+        seconds: Wall time on `workers` processes; None until a similar cell has finished.
+    """
+
+    cells: int
+    finished: int
+    tokens: int
+    seconds: float | None
+
+
+def cell_tokens(cell: Cell) -> int:
+    """Return an upper bound on the forward-equivalent tokens of one cell.
+
+    RULER's context length counts prompt and answer, so it bounds a rollout's length.
+    """
+    config = cell.config
+    if cell.stage == "eval":
+        bench = config.benchmark
+        return len(bench.tasks) * bench.limit * sum(bench.context_lengths)
+    algorithm = config.algorithm
+    rollouts = algorithm.prompts_per_step * algorithm.group_size * algorithm.steps
+    sampled = 1 / algorithm.updates_per_rollout
+    longest = max(config.data.context_lengths)
+    return round(rollouts * longest * (_TRAIN_PASSES + 1 + sampled))
+
+
+def estimate(plan: Plan, runs_dir: Path, *, workers: int) -> Estimate:
+    """Estimate what is left of `plan` in the store `runs_dir`."""
+    left = [cell for cell in plan.cells if not is_done(cell_dir(runs_dir, cell.digest))]
+    history = _history(list_cells(runs_dir))
+    rates = [history.get(_kind(cell)) for cell in left]
+    known = [rate for rate in rates if rate is not None]
+    complete = left and len(known) == len(left)
+    seconds = (
+        sum(rate * cell_tokens(cell) for rate, cell in zip(known, left, strict=True)) / workers
+        if complete
+        else None
+    )
+    tokens = sum(map(cell_tokens, left))
+    return Estimate(len(left), len(plan.cells) - len(left), tokens, seconds)
+
+
+def _kind(cell: Cell) -> tuple[str, str]:
+    return cell.stage, cell.config.model.name
+
+
+def _history(directories: Iterable[CellDir]) -> dict[tuple[str, str], float]:
+    """Return the median seconds per token of finished cells, by stage and model."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for directory in directories:
+        status = read_status(directory)
+        if status.state != "done" or status.started is None or status.finished is None:
+            continue
+        try:
+            cell = read_cell(directory)
+        except CellFailedError:
+            continue
+        rate = (status.finished - status.started) / max(1, cell_tokens(cell))
+        found.setdefault(_kind(cell), []).append(rate)
+    return {kind: median(rates) for kind, rates in found.items()}

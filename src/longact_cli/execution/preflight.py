@@ -1,0 +1,58 @@
+"""Checks of a plan before anything is written: paths, windows, the store itself."""
+
+from pathlib import Path
+
+from longact_cli.config.describe import config_error
+from longact_cli.config.schema import RunConfig
+from longact_cli.errors import ConfigError, LongActError
+from longact_cli.models.loading import context_window, resolve_checkpoint
+from longact_cli.plan import Plan
+
+
+def check_runs_dir(runs_dir: Path) -> None:
+    """Refuse a store that is not, and cannot become, a folder.
+
+    Raises:
+        ConfigError: The path, or a parent of it, is a file.
+    """
+    for path in (runs_dir, *runs_dir.parents):
+        if path.exists():
+            if not path.is_dir():
+                raise ConfigError(
+                    f"--runs-dir is {runs_dir}; {path} is a file: give a folder, "
+                    "which is made if it does not exist"
+                )
+            return
+
+
+def check_plan(plan: Plan) -> None:
+    """Refuse a plan that would fail for a reason that can be known now.
+
+    Raises:
+        ConfigError: Every complaint, one line each.
+    """
+    lines: dict[str, None] = {}
+    for cell in plan.cells:
+        for line in _complaints(cell.config, trains=cell.stage == "train"):
+            lines[line] = None
+    if lines:
+        raise config_error(lines)
+
+
+def _complaints(config: RunConfig, *, trains: bool) -> list[str]:
+    try:
+        window = context_window(resolve_checkpoint(config.model))
+    except LongActError as error:
+        return [str(error)]
+    if config.model.max_context is not None:
+        window = min(window, config.model.max_context)
+    if trains:
+        key, lengths = "data.context_lengths", config.data.context_lengths
+    else:
+        key, lengths = "benchmark.context_lengths", config.benchmark.context_lengths
+    return [
+        f"{key} is {length}; {config.model.name} has a window of {window} tokens: "
+        f"give lengths of at most {window}"
+        for length in lengths
+        if length > window
+    ]
