@@ -1,0 +1,1 @@
+"""Train a model: GRPO-family reinforcement learning under a row mask."""

@@ -1,0 +1,90 @@
+"""Score rollouts for the trainer and keep them as Parquet files, one per set of rollouts."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from longact_cli.training.rewards import REWARDS, score_completion, terminated
+
+
+class Rollout(NamedTuple):
+    """One row of a completions file. The prompt is known by `sample_id` and made again at will."""
+
+    step: int
+    sample_id: str
+    completion: str
+    completion_tokens: int
+    terminated: bool
+    references: tuple[str, ...]
+    match: float
+    reward: float
+
+
+class RewardFunction:
+    """The reward as the trainer calls it: once per set of rollouts."""
+
+    def __init__(self, name: str, *, eos_token_ids: Sequence[int], folder: Path) -> None:
+        """Score with the reward called `name` and write rollouts into `folder`.
+
+        Raises:
+            UnknownNameError: No reward has that name.
+        """
+        self.__name__ = name
+        self._match = REWARDS.get(name)
+        self._eos_token_ids = tuple(eos_token_ids)
+        self._folder = folder
+
+    def __call__(
+        self,
+        *,
+        completions: Sequence[str],
+        completion_ids: Sequence[Sequence[int]],
+        references: Sequence[Sequence[str]],
+        sample_id: Sequence[str],
+        trainer_state: Any,
+        **_: object,
+    ) -> list[float]:
+        """Return one reward per completion, 0..1.
+
+        Args:
+            completions: Decoded texts without special tokens.
+            completion_ids: Their tokens, without padding.
+            references: Known answers of each completion's prompt.
+            sample_id: Name of each completion's prompt.
+            trainer_state: Progress of the trainer.
+            _: Other columns and helpers that the trainer passes.
+        """
+        rollouts = [
+            self._rollout(trainer_state.global_step, *row)
+            for row in zip(completions, completion_ids, references, sample_id, strict=True)
+        ]
+        if trainer_state.is_world_process_zero:
+            write_rollouts(self._folder, rollouts)
+        return [rollout.reward for rollout in rollouts]
+
+    def _rollout(
+        self, step: int, completion: str, ids: Sequence[int], references: Sequence[str], name: str
+    ) -> Rollout:
+        match = self._match(completion, references)
+        ended = terminated(ids, self._eos_token_ids)
+        return Rollout(
+            step=step,
+            sample_id=name,
+            completion=completion,
+            completion_tokens=len(ids),
+            terminated=ended,
+            references=tuple(references),
+            match=match,
+            reward=score_completion(match, ended),
+        )
+
+
+def write_rollouts(folder: Path, rollouts: Sequence[Rollout]) -> None:
+    """Write `completions_<step>.parquet`; a resumed run replaces the file of the same step."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"completions_{rollouts[0].step:05d}.parquet"
+    temporary = folder / f".{name}"
+    pd.DataFrame(rollouts, columns=list(Rollout._fields)).to_parquet(temporary, index=False)
+    temporary.replace(folder / name)

@@ -1,0 +1,203 @@
+"""Train one cell: checkpoint, prompts, algorithm and mask in, a plain Hugging Face model out."""
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from longact_cli.config.schema import MaskConfig, RunConfig
+from longact_cli.errors import ConfigError
+from longact_cli.files import read_lines
+from longact_cli.masking.schedule import MaskSchedule, MaskSettings
+from longact_cli.models.loading import (
+    context_window,
+    load_model,
+    load_tokenizer,
+    resolve_checkpoint,
+)
+from longact_cli.results import MetricPoint
+from longact_cli.training.algorithms import ALGORITHMS, describe_parts
+from longact_cli.training.callbacks import (
+    MASK_FILE,
+    JournalCallback,
+    Progress,
+    ProgressCallback,
+    rewind,
+)
+from longact_cli.training.checkpoints import (
+    MarkerCallback,
+    checkpoint_step,
+    discard_newer,
+    latest_checkpoint,
+)
+from longact_cli.training.completions import RewardFunction
+from longact_cli.training.data import PromptMixture, prompt_dataset
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from longact_cli.training.grpo import LongActGRPOTrainer
+
+_LOG = logging.getLogger(__name__)
+_FINAL_STEPS = 10
+
+
+class TrainResult(NamedTuple):
+    """What a training run came to.
+
+    Attributes:
+        steps: Optimizer steps in all, those before a resume included.
+        final_reward: Mean reward over the last 10 steps, 0..1; None where none was logged.
+        seconds: Time spent in optimizer steps, those before a resume included.
+        tokens: Prompt and completion tokens of all rollouts.
+    """
+
+    steps: int
+    final_reward: float | None
+    seconds: float
+    tokens: int
+
+
+def train_cell(config: RunConfig, *, out: Path, progress: Progress | None = None) -> TrainResult:
+    """Train, or go on training, the cell in `out`.
+
+    Writes `metrics.jsonl`, `completions/`, `checkpoints/` and, last and in one step, `model/`.
+    Continues from the newest whole checkpoint; a run cut off at any point ends with the weights of
+    an uninterrupted one.
+
+    Args:
+        config: The cell.
+        out: Its directory.
+        progress: Called as `(done, total)` after every optimizer step.
+
+    Raises:
+        ConfigError: A setting does not fit the model, e.g. prompts beyond its window.
+    """
+    checkpoint = resolve_checkpoint(config.model)
+    tokenizer = load_tokenizer(checkpoint, trust_remote_code=config.model.trust_remote_code)
+    max_prompt_tokens = _max_prompt_tokens(config, checkpoint)
+    model = load_model(checkpoint, model=config.model)
+    schedule = MaskSchedule(model, mask_settings(config.mask, seed=config.seed))
+    resume = latest_checkpoint(out / "checkpoints")
+    discard_newer(out / "checkpoints", resume)
+    rewind(out / "metrics.jsonl", 0 if resume is None else checkpoint_step(resume))
+    if resume is not None and (resume / MASK_FILE).exists():
+        schedule.restore(resume / MASK_FILE)
+    _LOG.info(describe_parts(config.algorithm))
+    trainer = _build_trainer(
+        config,
+        model=model,
+        tokenizer=tokenizer,
+        schedule=schedule,
+        max_prompt_tokens=max_prompt_tokens,
+        out=out,
+    )
+    if progress is not None:
+        trainer.add_callback(ProgressCallback(progress))
+    trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
+    save_model(model, tokenizer, out / "model")
+    return _summary(out / "metrics.jsonl")
+
+
+def mask_settings(mask: MaskConfig, *, seed: int) -> MaskSettings:
+    """Return the mask section of a configuration as the masking package takes it."""
+    return MaskSettings(
+        strategy=mask.strategy,
+        update_ratio=mask.sparsity,
+        site=mask.site,
+        targets=mask.targets,
+        refresh_every=mask.refresh_every,
+        seed=seed,
+    )
+
+
+def save_model(
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", folder: Path
+) -> None:
+    """Write float32 weights, configuration and tokenizer; `folder` appears whole or not at all."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".model."))
+    try:
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        temporary.chmod(0o755)
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.replace(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _build_trainer(
+    config: RunConfig,
+    *,
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    schedule: MaskSchedule,
+    max_prompt_tokens: int,
+    out: Path,
+) -> "LongActGRPOTrainer":
+    trainer_class = ALGORITHMS.get(config.algorithm.name).trainer()
+    from longact_cli.training.grpo import grpo_arguments
+
+    mixture = PromptMixture(
+        tasks=config.data.tasks,
+        context_lengths=config.data.context_lengths,
+        chat_template=config.data.chat_template,
+        seed=config.seed,
+        max_prompt_tokens=max_prompt_tokens,
+    )
+    count = config.algorithm.steps * config.algorithm.prompts_per_step
+    return trainer_class(
+        model,
+        schedule,
+        args=grpo_arguments(config.algorithm, folder=out / "checkpoints", seed=config.seed),
+        train_dataset=prompt_dataset(mixture, count, tokenizer=tokenizer),
+        processing_class=tokenizer,
+        reward_funcs=RewardFunction(
+            config.data.reward,
+            eos_token_ids=_end_tokens(model, tokenizer),
+            folder=out / "completions",
+        ),
+        callbacks=[JournalCallback(out / "metrics.jsonl"), MarkerCallback()],
+    )
+
+
+def _max_prompt_tokens(config: RunConfig, checkpoint: str) -> int:
+    """Return the room the window leaves for a prompt.
+
+    Raises:
+        ConfigError: Completions alone fill it.
+    """
+    window = config.model.max_context or context_window(checkpoint)
+    room = window - config.algorithm.max_completion_tokens
+    shortest = min(config.data.context_lengths)
+    if room < 1 or max(config.data.context_lengths) > window:
+        raise ConfigError(
+            f"data.context_lengths is {list(config.data.context_lengths)} and "
+            f"algorithm.max_completion_tokens {config.algorithm.max_completion_tokens}; the window "
+            f"of the model is {window} tokens: choose lengths up to {window} (shortest asked for: "
+            f"{shortest})"
+        )
+    return room
+
+
+def _end_tokens(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> Sequence[int]:
+    """Return every token that ends a completion, as the trainer sees them."""
+    declared = getattr(model.generation_config, "eos_token_id", None)
+    ids = [declared] if isinstance(declared, int) else list(declared or ())
+    return tuple(dict.fromkeys([tokenizer.eos_token_id, *ids]))
+
+
+def _summary(metrics: Path) -> TrainResult:
+    points = [MetricPoint(**row) for row in read_lines(metrics)]
+    steps = max((point.step for point in points), default=0)
+    rewards = [p.value for p in points if p.name == "reward" and p.step > steps - _FINAL_STEPS]
+    tokens = [point.value for point in points if point.name == "num_tokens"]
+    return TrainResult(
+        steps=steps,
+        final_reward=sum(rewards) / len(rewards) if rewards else None,
+        seconds=sum(point.value for point in points if point.name == "step_seconds"),
+        tokens=int(max(tokens, default=0)),
+    )
