@@ -1,0 +1,115 @@
+"""The command line as a user meets it: real processes, exit codes, one-line errors."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "transformers", "trl", "mlflow", "pandas", "numpy", "hydra", "lm_eval")
+WRONG = {
+    "sparsity too large": (
+        ["ablate", "--sparsity", "1.5"],
+        "mask.sparsity is 1.5; it must be a number from 0 to 1",
+    ),
+    "sparsity no number": (
+        ["train", "--sparsity", "abc"],
+        "mask.sparsity is 'abc'; it must be a number from 0 to 1",
+    ),
+    "unknown mask": (["train", "--mask", "salint"], "Did you mean 'salient'?"),
+    "unknown model": (["train", "--model", "mirco"], "Did you mean 'micro'?"),
+    "missing folder": (["train", "--model", "/nowhere"], "model.path is '/nowhere'; it must be"),
+    "unknown key": (["train", "mask.refresh_evry=4"], "Did you mean 'mask.refresh_every'?"),
+    "length zero": (["eval", "--length", "0"], "benchmark.context_lengths is 0; it must be"),
+    "length past the window": (
+        ["eval", "--length", "1000000"],
+        "benchmark.context_lengths is 1000000; micro has a window of",
+    ),
+    "empty sweep": (["ablate", "--seeds", "0"], "the sweep is empty: --seeds is 0"),
+    "empty option": (["ablate", "--sparsity", ""], "the sweep is empty: mask.sparsity"),
+    "sweep of one run": (["train", "--sparsity", "0.1,0.3"], "use `longact ablate` to sweep"),
+    "hostile study": (["train", "--study", "../../etc"], "--study is '../../etc'; it must be"),
+    "missing experiment": (["ablate", "--experiment", "no.yaml"], "there is no such file"),
+    "unknown benchmark": (["eval", "--bench", "rulr"], "Did you mean 'ruler'?"),
+}
+
+
+def longact(*arguments, cwd):
+    return subprocess.run(
+        [sys.executable, "-m", "longact_cli", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+
+
+@pytest.mark.parametrize("command", [[], ["train"], ["ablate"], ["eval"], ["report"], ["models"]])
+def test_help_imports_nothing_heavy(command, tmp_path):
+    script = (
+        "import sys\n"
+        "from longact_cli.cli.app import app\n"
+        f"sys.argv = ['longact', *{command!r}, '--help']\n"
+        "try:\n    app()\nexcept SystemExit:\n    pass\n"
+        f"loaded = [name for name in {HEAVY!r} if name in sys.modules]\n"
+        "sys.exit(f'loaded {loaded}' if loaded else 0)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Usage: longact" in done.stdout
+
+
+@pytest.mark.parametrize(("arguments", "message"), WRONG.values(), ids=WRONG.keys())
+def test_bad_input_is_one_line_and_writes_nothing(arguments, message, tmp_path):
+    done = longact(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_runs_dir_that_is_a_file_is_refused_and_kept(tmp_path):
+    (tmp_path / "runs").write_text("mine")
+    done = longact("ablate", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--runs-dir is runs" in done.stderr
+    assert "is a file" in done.stderr
+    assert (tmp_path / "runs").read_text() == "mine"
+
+
+def test_an_error_is_an_object_for_a_script(tmp_path):
+    done = longact("train", "--sparsity", "7", "--json", cwd=tmp_path)
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["exit_code"] == 2
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path):
+    done = longact("ablate", "--sparsity", "0.1,0.3,0.5", "--dry-run", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    cells = [row for row in rows if row["event"] == "cell"]
+    assert len(cells) == 15
+    assert sum("control" in row["asked_by"] for row in cells) == 8
+    assert rows[-1]["event"] == "estimate"
+    assert rows[-1]["cells"] == 15
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_status_of_an_empty_store_is_exit_code_3(tmp_path):
+    done = longact("status", cwd=tmp_path)
+    assert done.returncode == 3
+    assert "holds no cells" in done.stderr
+
+
+def test_config_show_prints_what_a_run_would_use(tmp_path):
+    done = longact("config", "show", "mask.sparsity=0.5", cwd=tmp_path)
+    assert "mask.sparsity = 0.5" in done.stdout.splitlines()
+
+
+def test_an_unknown_option_is_a_usage_error(tmp_path):
+    assert longact("train", "--sparsty", "0.3", cwd=tmp_path).returncode == 2

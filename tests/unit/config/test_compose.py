@@ -1,0 +1,95 @@
+import pytest
+
+from longact_cli.config.compose import compose, config_dir, groups, options, parse
+from longact_cli.config.describe import known_keys
+from longact_cli.config.sweep import count, expand
+from longact_cli.errors import ConfigError
+
+WRONG = {
+    "mask.sparsity=1.5": (
+        "mask.sparsity is 1.5; it must be a number from 0 to 1 "
+        "(the fraction of query/key rows that ARE updated)"
+    ),
+    "mask.sparsity=abc": (
+        "mask.sparsity is 'abc'; it must be a number from 0 to 1 "
+        "(the fraction of query/key rows that ARE updated)"
+    ),
+    "mask=salint": (
+        "mask is 'salint'; it must be one of: dense, frozen, lowest, random, salient. "
+        "Did you mean 'salient'?"
+    ),
+    "mask.refresh_evry=4": (
+        "'mask.refresh_evry' is not a setting. Did you mean 'mask.refresh_every'? "
+        "`longact config show` lists all of them."
+    ),
+    "benchmark.context_lengths=[0]": (
+        "benchmark.context_lengths is 0; it must be a non-empty list, each item a whole number "
+        "of at least 1"
+    ),
+    "mask.strategy=magic": (
+        "mask.strategy is 'magic'; it must be one of: dense, frozen, lowest, random, salient."
+    ),
+    "seed=-1": "seed is -1; it must be a whole number of at least 0 and below 2147483648",
+    "+seed=1": "'+seed=1' adds or removes a key; only key=value is allowed",
+    "algorithm.updates_per_rollout=3": (
+        "algorithm: checkpoint_every is 20; it must be a multiple of updates_per_rollout = 3"
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), WRONG.items())
+def test_a_wrong_setting_is_answered_in_one_line(text, message):
+    with pytest.raises(ConfigError) as caught:
+        compose(parse([text]))
+    assert str(caught.value) == message
+    assert caught.value.exit_code == 2
+
+
+def test_all_wrong_settings_are_listed_at_once():
+    with pytest.raises(ConfigError) as caught:
+        compose(parse(["mask.sparsity=2", "algorithm.steps=0"]))
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "2 settings are wrong:"
+    assert {line.split(" is ")[0] for line in lines[1:]} == {"mask.sparsity", "algorithm.steps"}
+
+
+def test_a_sweep_is_refused_where_one_run_is_meant():
+    with pytest.raises(ConfigError, match=r"mask.sparsity has 2 values.*longact ablate"):
+        compose(parse(["mask.sparsity=0.1,0.3"]))
+
+
+def test_the_last_value_of_a_key_wins():
+    assert compose(parse(["seed=1", "seed=7"])).seed == 7
+
+
+def test_every_choice_of_every_group_composes():
+    pairs = [(group, choice) for group in groups() for choice in options(group)]
+    assert len(pairs) > 10
+    for group, choice in pairs:
+        compose(parse([f"{group}={choice}"]))
+
+
+def test_expansion_is_the_cartesian_product_in_order():
+    sweep = parse(["mask=salient,random", "mask.sparsity=0.1,0.3", "seed=range(0,2)"])
+    assert count(sweep) == 8
+    found = [(c.mask.strategy, c.mask.sparsity, c.seed) for c in expand(sweep)]
+    assert found[0] == ("salient", 0.1, 0)
+    assert found[1] == ("salient", 0.1, 1)
+    assert found[-1] == ("random", 0.3, 1)
+    assert len(set(found)) == 8
+
+
+def test_a_spelling_of_a_number_does_not_matter():
+    assert compose(parse(["mask.sparsity=1"])) == compose(parse(["mask.sparsity=1.0"]))
+    small = compose(parse(["algorithm.learning_rate=1e-6"]))
+    assert small.algorithm.learning_rate == 0.000001
+
+
+def test_a_model_brings_its_preset_unless_one_is_asked_for():
+    assert compose(parse([])) == compose(parse(["model=micro"]))
+    assert compose(parse(["model=path"])) != compose(parse(["model=path", "preset=micro"]))
+
+
+def test_settings_are_documented_by_the_schema():
+    assert "mask.sparsity" in known_keys()
+    assert (config_dir() / "train.yaml").is_file()

@@ -1,0 +1,108 @@
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from longact_cli.cells import (
+    CellDir,
+    Status,
+    cell_dir,
+    create,
+    hold,
+    is_done,
+    is_held,
+    list_cells,
+    mark_done,
+    read_cell,
+    read_results,
+    read_status,
+    write_results,
+    write_status,
+)
+from longact_cli.config.compose import compose, parse
+from longact_cli.errors import CellFailedError
+from longact_cli.plan import train_cell
+from longact_cli.results import EvalResult
+
+
+@pytest.fixture
+def cell():
+    return train_cell(compose(parse([])), lambda _model: "weights")
+
+
+@pytest.fixture
+def directory(tmp_path, cell):
+    found = cell_dir(tmp_path, cell.digest)
+    create(found, cell)
+    return found
+
+
+def test_a_cell_reads_back_as_it_was_written(directory, cell):
+    assert read_cell(directory) == cell
+    assert read_status(directory) == Status("pending")
+    assert list_cells(directory.path.parents[1]) == (directory,)
+
+
+def test_creating_twice_keeps_the_status(directory, cell):
+    write_status(directory, Status("failed", attempt=2, error="x"))
+    create(directory, cell)
+    assert read_status(directory) == Status("failed", attempt=2, error="x")
+
+
+def test_a_directory_of_another_cell_is_refused(directory):
+    other = train_cell(compose(parse(["seed=5"])), lambda _model: "weights")
+    with pytest.raises(CellFailedError, match="move that folder away"):
+        create(directory, other)
+
+
+def test_done_means_every_file_is_there_and_unchanged(directory):
+    directory.metrics.write_text('{"step": 1}\n')
+    directory.model.mkdir()
+    (directory.model / "model.safetensors").write_bytes(b"weights")
+    assert not is_done(directory)
+    mark_done(directory)
+    assert is_done(directory)
+    (directory.model / "model.safetensors").write_bytes(b"weighty")
+    assert not is_done(directory)
+
+
+def test_a_done_status_without_its_files_is_pending_again(directory):
+    write_status(directory, Status("done", attempt=1))
+    assert read_status(directory) == Status("pending", attempt=1)
+
+
+def test_a_torn_status_is_pending(directory):
+    (directory.path / "status.json").write_text('{"state": "do')
+    assert read_status(directory) == Status("pending")
+
+
+def test_only_one_process_holds_a_cell_and_death_frees_it(directory):
+    script = textwrap.dedent(f"""
+        import time
+        from pathlib import Path
+        from longact_cli.cells import CellDir, hold
+        with hold(CellDir(Path({str(directory.path)!r}))):
+            print("held", flush=True)
+            time.sleep(60)
+    """)
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"held\n"
+        assert is_held(directory)
+        with pytest.raises(CellFailedError, match="being run by another process"), hold(directory):
+            pass
+        process.kill()
+    assert not is_held(directory)
+    with hold(directory):
+        pass
+
+
+def test_results_round_trip(directory):
+    rows = (EvalResult("ruler", "vt", "official", 512, "string_match_all", None, 0, 3, 0),)
+    write_results(directory, rows)
+    assert read_results(directory) == rows
+
+
+def test_a_folder_without_description_is_not_a_cell(tmp_path):
+    with pytest.raises(CellFailedError, match="is not a cell"):
+        read_cell(CellDir(tmp_path))

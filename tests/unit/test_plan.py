@@ -1,0 +1,132 @@
+import pytest
+
+from longact_cli.config.compose import compose, parse
+from longact_cli.config.sweep import expand
+from longact_cli.controls import plan_sweep
+from longact_cli.errors import ConfigError
+from longact_cli.plan import build_plan, canonical_mask, differing_keys, eval_cell, train_cell
+
+
+def revision(_model):
+    return "weights-1"
+
+
+def config(*overrides):
+    return compose(parse(overrides))
+
+
+def digest(*overrides):
+    return train_cell(config(*overrides), revision).digest
+
+
+def sweep(*overrides, controls=True):
+    configs = expand(parse(overrides))
+    return plan_sweep("s", configs, revision=revision, controls=controls)
+
+
+def arms(plan, stage="train"):
+    return [(cell.arm, cell.sparsity) for cell in plan.cells if cell.stage == stage]
+
+
+def test_each_ratio_brings_its_random_control_and_dense_is_trained_once():
+    plan = sweep("mask.sparsity=0.1,0.3,0.5")
+    assert sorted(arms(plan)) == [
+        ("dense", 1.0),
+        ("random", 0.1),
+        ("random", 0.3),
+        ("random", 0.5),
+        ("salient", 0.1),
+        ("salient", 0.3),
+        ("salient", 0.5),
+    ]
+    assert arms(plan, "eval").count(("base", None)) == 1
+    assert len(plan.cells) == 7 + 8
+
+
+def test_without_controls_only_the_asked_cells_and_the_base_remain():
+    plan = sweep("mask.sparsity=0.1,0.3", controls=False)
+    assert arms(plan) == [("salient", 0.1), ("salient", 0.3)]
+    assert len(plan.cells) == 2 + 3
+
+
+def test_equal_cells_merge_and_keep_every_reason():
+    plan = sweep("mask=salient,random", "mask.sparsity=0.3")
+    random = next(cell for cell in plan.cells if cell.arm == "random" and cell.stage == "train")
+    assert random.asked_by == ("control", "sweep") or random.asked_by == ("sweep", "control")
+
+
+def test_dense_and_all_rows_are_the_same_experiment():
+    assert digest("mask=dense") == digest("mask=salient", "mask.sparsity=1.0")
+    assert digest("mask=frozen") == digest("mask=lowest", "mask.sparsity=0")
+    assert digest("mask=dense", "mask.site=proj") == digest("mask=dense")
+
+
+def test_a_random_mask_does_not_depend_on_how_saliency_is_read():
+    assert digest("mask=random", "mask.site=proj") == digest("mask=random")
+    assert digest("mask=salient", "mask.site=proj") != digest("mask=salient")
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["seed=1", "mask.sparsity=0.31", "algorithm.steps=42", "data.context_lengths=[400]"],
+)
+def test_a_scientific_setting_changes_the_digest(override):
+    assert digest(override) != digest()
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["executor.workers=7", "algorithm.checkpoint_every=10", "benchmark.limit=3"],
+)
+def test_a_setting_of_how_it_runs_does_not_change_the_training_digest(override):
+    assert digest(override) == digest()
+
+
+def test_other_starting_weights_are_another_cell():
+    other = train_cell(config(), lambda _model: "weights-2").digest
+    assert other != digest()
+
+
+def test_an_evaluation_depends_on_its_training():
+    first = train_cell(config("seed=0"), revision)
+    second = train_cell(config("seed=1"), revision)
+    base = config()
+    evals = [eval_cell(base, revision, parent=parent) for parent in (first, second, None)]
+    assert len({cell.digest for cell in evals}) == 3
+    assert evals[0].parent == first.digest
+    assert evals[1].config.seed == 1
+
+
+def test_the_base_evaluation_does_not_depend_on_training_settings():
+    one = eval_cell(config("seed=1", "mask=random"), revision, parent=None)
+    two = eval_cell(config("algorithm=grpo"), revision, parent=None)
+    assert one.digest == two.digest
+
+
+def test_parents_come_before_their_children():
+    plan = sweep("seed=0,1,2")
+    seen = set()
+    for cell in plan.cells:
+        assert cell.parent is None or cell.parent in seen
+        seen.add(cell.digest)
+
+
+def test_adding_a_value_keeps_the_digests_of_the_others():
+    small = {cell.digest for cell in sweep("mask.sparsity=0.1,0.3").cells}
+    large = {cell.digest for cell in sweep("mask.sparsity=0.1,0.3,0.5").cells}
+    assert small < large
+    assert len(large - small) == 4
+
+
+def test_an_empty_plan_is_refused():
+    with pytest.raises(ConfigError, match="the sweep is empty"):
+        build_plan("s", [])
+
+
+def test_differing_keys_names_both_values():
+    assert differing_keys(config("seed=1"), config("seed=2")) == ("seed: 1 -> 2",)
+
+
+def test_canonical_mask_keeps_a_masked_strategy():
+    mask = config("mask=lowest", "mask.sparsity=0.5").mask
+    assert canonical_mask(mask) == mask
