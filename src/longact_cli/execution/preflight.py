@@ -4,7 +4,9 @@ from pathlib import Path
 
 from longact_cli.config.describe import config_error
 from longact_cli.config.schema import RunConfig
-from longact_cli.errors import ConfigError, LongActError
+from longact_cli.errors import ConfigError, LongActError, PrerequisiteError
+from longact_cli.evaluation.evaluate import estimate
+from longact_cli.evaluation.ruler.generator import find_task
 from longact_cli.models.loading import context_window, resolve_checkpoint
 from longact_cli.plan import Plan
 
@@ -41,18 +43,32 @@ def check_plan(plan: Plan) -> None:
 
 def _complaints(config: RunConfig, *, trains: bool) -> list[str]:
     try:
-        window = context_window(resolve_checkpoint(config.model))
+        if trains:
+            _check_training(config)
+        else:
+            estimate(config.benchmark)
+            _check_lengths(config, "benchmark.context_lengths", config.benchmark.context_lengths)
     except LongActError as error:
         return [str(error)]
+    return []
+
+
+def _check_training(config: RunConfig) -> None:
+    for task in config.data.tasks:
+        find_task(task, key="data.tasks")
+    _check_lengths(config, "data.context_lengths", config.data.context_lengths)
+
+
+def _check_lengths(config: RunConfig, key: str, lengths: tuple[int, ...]) -> None:
+    try:
+        window = context_window(resolve_checkpoint(config.model))
+    except PrerequisiteError:
+        # A hub checkpoint that is not on this machine yet: its own process checks again.
+        return
     if config.model.max_context is not None:
         window = min(window, config.model.max_context)
-    if trains:
-        key, lengths = "data.context_lengths", config.data.context_lengths
-    else:
-        key, lengths = "benchmark.context_lengths", config.benchmark.context_lengths
-    return [
-        f"{key} is {length}; {config.model.name} has a window of {window} tokens: "
-        f"give lengths of at most {window}"
-        for length in lengths
-        if length > window
-    ]
+    if max(lengths) > window:
+        raise ConfigError(
+            f"{key} is {max(lengths)}; {config.model.name} has a window of {window} tokens: "
+            f"give lengths of at most {window}"
+        )

@@ -111,14 +111,14 @@ def make_sample(task: str, context_length: int, *, index: int, source: RulerSour
     )
 
 
-def find_task(name: str) -> NiahTask | VtTask:
-    """Return the definition of a task.
+def find_task(name: str, *, key: str = "benchmark.tasks") -> NiahTask | VtTask:
+    """Return the definition of a task; `key` is the setting that named it.
 
     Raises:
         UnknownNameError: There is no such task.
     """
     if name not in TASKS:
-        raise unknown_name("benchmark.tasks", name, TASKS)
+        raise unknown_name(key, name, TASKS)
     return TASKS[name]
 
 
