@@ -1,7 +1,7 @@
 """The samples file while it grows: append-only, crash-safe, reused only by an equal evaluation."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -47,9 +47,7 @@ class Journal:
         if not self._path.exists():
             return
         text = self._path.read_text(encoding="utf-8", errors="replace")
-        lines = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
-        results = [result_from_line(line) for line in lines]
-        self._known = {result.id: result for result in results if result.error is None}
+        self._known = {result.id: result for result in _whole_results(text) if result.error is None}
         whole = _text(self._known.values())
         if whole != text:
             write_text(self._path, whole)
@@ -71,10 +69,14 @@ class Journal:
         return results
 
 
-def result_from_line(line: str) -> SampleResult:
-    """Read one line of a samples file."""
-    row = json.loads(line)
-    return SampleResult(**{**row, "references": tuple(row["references"])})
+def _whole_results(text: str) -> Iterator[SampleResult]:
+    """Yield results up to the first line that a crash left torn."""
+    for line in text.split("\n")[:-1]:
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            return
+        yield SampleResult(**{**row, "references": tuple(row["references"])})
 
 
 def _text(results: Iterable[SampleResult]) -> str:
