@@ -28,7 +28,7 @@ def build(
 
     Example: longact models build --out my-micro
     """
-    from longact_cli.console import step_progress
+    from longact_cli.console.progress import step_progress
     from longact_cli.errors import ConfigError
     from longact_cli.training.micro.build import build_micro
 

@@ -12,7 +12,7 @@ from longact_cli.errors import ConfigError, LongActError
 
 if TYPE_CHECKING:
     from longact_cli.config.compose import Assignment
-    from longact_cli.console import Output
+    from longact_cli.console.output import Output
 
 P = ParamSpec("P")
 
@@ -86,7 +86,7 @@ def _output_of(options: dict[str, Any]) -> "Output":
 
 def make_output(*, json: bool, quiet: bool, no_color: bool) -> "Output":
     """Return where a command prints."""
-    from longact_cli.console import Output
+    from longact_cli.console.output import Output
 
     return Output(json=json, quiet=quiet, color=not no_color)
 

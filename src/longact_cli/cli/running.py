@@ -7,13 +7,9 @@ from shlex import join
 from sys import argv
 from typing import TYPE_CHECKING
 
-from longact_cli.console import (
-    Output,
-    PlanProgress,
-    cost_line,
-    show_outcome,
-    show_plan,
-)
+from longact_cli.console.output import Output
+from longact_cli.console.plans import cost_line, show_outcome, show_plan
+from longact_cli.console.progress import PlanProgress
 from longact_cli.execution.runner import Outcome, RunOptions
 
 if TYPE_CHECKING:

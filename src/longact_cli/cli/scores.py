@@ -4,14 +4,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from longact_cli.console import Output
+    from longact_cli.console.output import Output
     from longact_cli.plan import Plan
 
 
 def show_scores(output: "Output", plan: "Plan", runs_dir: Path) -> None:
     """Print score, 95 % interval and counts for each task and length, and their mean."""
     from longact_cli.cells import cell_dir, read_results, read_samples
-    from longact_cli.console import show_eval
+    from longact_cli.console.results import show_eval
     from longact_cli.reporting.scores import score_lines
 
     for cell in plan.cells:

@@ -11,7 +11,7 @@ def status(
     no_color: opt.NoColor = False,
 ) -> int:
     """List every cell with its state. A cell whose process died shows as interrupted."""
-    from longact_cli.console import show_cells
+    from longact_cli.console.results import show_cells
     from longact_cli.errors import NotFoundError
     from longact_cli.execution.overview import overview
     from longact_cli.execution.preflight import check_runs_dir

@@ -1,0 +1,1 @@
+"""Everything the user sees. The only package that prints."""

@@ -1,0 +1,73 @@
+"""Where and how a command talks: to a person or to a script."""
+
+import json
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+from longact_cli.errors import LongActError
+
+STATE_STYLES = {
+    "done": "green",
+    "running": "cyan",
+    "failed": "red",
+    "blocked": "yellow",
+    "interrupted": "yellow",
+    "pending": "dim",
+}
+
+
+@dataclass(frozen=True)
+class Output:
+    """How to talk: to a person (rich) or to a script (`json`), and how much."""
+
+    json: bool = False
+    quiet: bool = False
+    color: bool = True
+
+    @property
+    def out(self) -> Console:
+        """Results go here."""
+        return Console(no_color=not self.color, highlight=False, soft_wrap=not sys.stdout.isatty())
+
+    @property
+    def err(self) -> Console:
+        """Progress and errors go here."""
+        return Console(stderr=True, no_color=not self.color, highlight=False)
+
+    def show(self, renderable: RenderableType) -> None:
+        """Print a result for a person."""
+        if not self.json:
+            self.out.print(renderable)
+
+    def note(self, text: str) -> None:
+        """Print a remark on standard error, unless told to be quiet."""
+        if not self.json and not self.quiet:
+            self.err.print(text, markup=False, soft_wrap=True)
+
+    def data(self, value: Any) -> None:
+        """Print one JSON line for a script."""
+        if self.json:
+            sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+            sys.stdout.flush()
+
+    def error(self, error: LongActError) -> None:
+        """Print an error: one line for a person, or one object for a script."""
+        if self.json:
+            self.data({"error": str(error), "exit_code": error.exit_code})
+            return
+        self.err.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
+
+
+def duration(seconds: float) -> str:
+    """Return a time span as people write it, e.g. `3 min 20 s`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,87 @@
+"""A plan before and after it ran."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+from longact_cli.cells import State
+from longact_cli.console.output import Output, duration
+from longact_cli.execution.estimate import Estimate
+from longact_cli.execution.runner import Outcome
+from longact_cli.plan import Cell, Plan
+
+_BAD_ENDS: tuple[State, ...] = ("failed", "blocked", "interrupted")
+
+
+def show_plan(output: Output, plan: Plan, cost: Estimate) -> None:
+    """Print every cell of a plan and what is left to pay."""
+    table = Table(title=f"study {plan.study}: {len(plan.cells)} cells", title_justify="left")
+    for name in ("digest", "stage", "model", "algorithm", "mask", "sparsity", "seed", "why"):
+        table.add_column(name, justify="right" if name in ("sparsity", "seed") else "left")
+    for cell in plan.cells:
+        table.add_row(*_plan_row(cell))
+        output.data({"event": "cell", **_plan_object(cell)})
+    output.show(table)
+    output.show(cost_line(cost))
+    output.data({"event": "estimate", **vars(cost)})
+
+
+def _plan_row(cell: Cell) -> tuple[str, ...]:
+    trained = cell.sparsity is not None
+    stage = cell.stage if cell.stage == "train" else f"eval {cell.config.benchmark.name}"
+    return (
+        cell.digest[:12],
+        stage,
+        cell.config.model.name,
+        cell.config.algorithm.name if trained else "",
+        cell.arm,
+        f"{cell.sparsity:g}" if cell.sparsity is not None else "",
+        str(cell.config.seed) if trained else "",
+        ", ".join(cell.asked_by),
+    )
+
+
+def _plan_object(cell: Cell) -> dict[str, Any]:
+    return {
+        "digest": cell.digest,
+        "stage": cell.stage,
+        "label": cell.label,
+        "arm": cell.arm,
+        "sparsity": cell.sparsity,
+        "seed": cell.config.seed,
+        "parent": cell.parent,
+        "asked_by": list(cell.asked_by),
+    }
+
+
+def cost_line(cost: Estimate) -> str:
+    """Say what is left of a plan."""
+    if not cost.cells:
+        return f"all {cost.finished} cells are finished; nothing to run"
+    time_text = (
+        f"about {duration(cost.seconds)} (from finished cells of this kind)"
+        if cost.seconds is not None
+        else "time unknown until a cell of each kind has finished"
+    )
+    return (
+        f"{cost.cells} cells to run, {cost.finished} finished; "
+        f"at most {cost.tokens / 1e6:.1f} M tokens; {time_text}"
+    )
+
+
+def show_outcome(output: Output, plan: Plan, outcome: Outcome, details: Mapping[str, str]) -> None:
+    """Print how a plan ended: counts, each failure in one line, what to do next."""
+    output.data({"event": "end", "interrupted": outcome.interrupted, "states": outcome.states})
+    labels = {cell.digest: cell.label for cell in plan.cells}
+    for digest, state in outcome.states.items():
+        if state == "failed":
+            output.note(f"failed: {labels[digest]}: {details.get(digest, '')}")
+    done = outcome.count("done")
+    line = f"{done} of {len(plan.cells)} cells done"
+    line += "".join(f", {outcome.count(s)} {s}" for s in _BAD_ENDS if outcome.count(s))
+    if outcome.interrupted:
+        line += "; run the same command again to continue"
+    elif outcome.count("failed"):
+        line += "; fix the cause and run again with --retry-failed"
+    output.note(line)

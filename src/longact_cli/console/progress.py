@@ -1,0 +1,136 @@
+"""Progress while something runs: a live table on a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from longact_cli.cells import State, Status, cell_dir
+from longact_cli.console.output import STATE_STYLES, Output, duration
+from longact_cli.files import read_json
+from longact_cli.plan import Cell, Plan
+
+_REFRESH_SECONDS = 0.5
+
+
+class PlanProgress:
+    """Follows a running plan: a live table on a terminal, plain lines elsewhere."""
+
+    def __init__(self, output: Output, plan: Plan, runs_dir: Path, *, slots: int) -> None:
+        """Prepare to follow `plan`."""
+        self._output = output
+        self._plan = plan
+        self._runs_dir = runs_dir
+        self._slots = slots
+        self._states: dict[str, Status] = {}
+        self._seconds: dict[str, list[float]] = {"train": [], "eval": []}
+        self._failure = ""
+        self._last = 0.0
+        console = output.err
+        self._lines = output.json or not console.is_terminal
+        self._live = None if self._lines else Live(console=console, auto_refresh=False)
+
+    def __enter__(self) -> "PlanProgress":
+        """Start the live table."""
+        if self._live and not self._output.quiet:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the last state of the table on the screen."""
+        if self._live and not self._output.quiet:
+            self._live.update(self._render(()), refresh=True)
+            self._live.stop()
+
+    def changed(self, cell: Cell, status: Status) -> None:
+        """Take note of a cell's new state."""
+        self._states[cell.digest] = status
+        if status.state == "done" and status.started and status.finished:
+            self._seconds[cell.stage].append(status.finished - status.started)
+        if status.state == "failed":
+            self._failure = f"{cell.label}: {status.error}"
+        if self._lines:
+            self._line(cell, status)
+
+    def tick(self, running: Sequence[Cell]) -> None:
+        """Refresh the table, at most twice a second."""
+        if self._live is None or self._output.quiet or time.time() - self._last < _REFRESH_SECONDS:
+            return
+        self._last = time.time()
+        self._live.update(self._render(running), refresh=True)
+
+    def _line(self, cell: Cell, status: Status) -> None:
+        event = {"event": "state", "digest": cell.digest, "label": cell.label}
+        self._output.data({**event, "state": status.state, "error": status.error})
+        finished = sum(s.state not in ("running", "pending") for s in self._states.values())
+        text = f"[{finished}/{len(self._plan.cells)}] {cell.label}: {status.state}"
+        if status.state == "done" and status.started and status.finished:
+            text += f" in {duration(status.finished - status.started)}"
+            left = self._eta()
+            text += f", about {duration(left)} left" if left else ""
+        self._output.note(text + (f" ({status.error})" if status.error else ""))
+
+    def _eta(self) -> float | None:
+        """Estimate the remaining wall seconds from the median of finished cells."""
+        left = [
+            cell.stage
+            for cell in self._plan.cells
+            if self._states.get(cell.digest, Status("pending")).state in ("pending", "running")
+        ]
+        if any(not self._seconds[stage] for stage in left):
+            return None
+        return sum(median(self._seconds[stage]) for stage in left) / self._slots
+
+    def _render(self, running: Sequence[Cell]) -> RenderableType:
+        counts: dict[State, int] = {}
+        for cell in self._plan.cells:
+            state = self._states.get(cell.digest, Status("pending")).state
+            counts[state] = counts.get(state, 0) + 1
+        summary = Text(f"{self._plan.study}  ")
+        for name, number in counts.items():
+            summary.append(f"{name} {number}  ", style=STATE_STYLES[name])
+        left = self._eta()
+        if left:
+            summary.append(f"about {duration(left)} left", style="dim")
+        table = Table.grid(padding=(0, 2))
+        for cell in running:
+            table.add_row(cell.label, *self._bar(cell))
+        parts: list[RenderableType] = [summary, table]
+        if self._failure:
+            parts.append(Text(f"last failure: {self._failure}", style="red"))
+        return Group(*parts)
+
+    def _bar(self, cell: Cell) -> tuple[RenderableType, str]:
+        progress = read_json(cell_dir(self._runs_dir, cell.digest).progress)
+        started = self._states[cell.digest].started or time.time()
+        elapsed = time.time() - started
+        if not progress:
+            return Text("starting", style="dim"), duration(elapsed)
+        done, total = progress["done"], progress["total"]
+        left = elapsed * (total - done) / done if done else 0.0
+        bar = ProgressBar(total=total, completed=done, width=30)
+        return bar, f"{done}/{total}  {duration(elapsed)} < {duration(left)}"
+
+
+@contextmanager
+def step_progress(output: Output, title: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar with an ETA for one long task; yields `report(done, total)`."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    hidden = output.quiet or output.json
+    with Progress(*columns, TimeRemainingColumn(), console=output.err, disable=hidden) as progress:
+        task = progress.add_task(title, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
