@@ -1,0 +1,140 @@
+"""From a model setting to a checkpoint, its tokenizer, its weights and its identity."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from longact_cli.config.schema import ModelConfig
+from longact_cli.errors import ConfigError, PrerequisiteError
+from longact_cli.models.micro import MICRO_NAME, micro_checkpoint_path
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+
+
+def resolve_checkpoint(model: ModelConfig) -> str:
+    """Return the local folder, or the hub id, that `model` names.
+
+    Raises:
+        ConfigError: `model.path` is needed, or names a folder that does not exist or holds no
+            checkpoint.
+    """
+    if model.path is None:
+        if model.name == MICRO_NAME:
+            return str(micro_checkpoint_path())
+        raise ConfigError(
+            f"model.path is null and model.name is '{model.name}'; only '{MICRO_NAME}' is "
+            "embedded: set model.path to a local Hugging Face folder or a hub id"
+        )
+    folder = Path(model.path).expanduser()
+    if (folder / "config.json").is_file():
+        return str(folder.resolve())
+    if folder.exists() or not _looks_like_hub_id(model.path):
+        raise ConfigError(
+            f"model.path is '{model.path}'; it must be a folder with a config.json or a hub id "
+            "such as Qwen/Qwen3-4B: check the path, or use --model micro"
+        )
+    return model.path
+
+
+def _looks_like_hub_id(text: str) -> bool:
+    """Tell whether `text` can be `owner/name` (or a bare `name`) rather than a path."""
+    return not text.startswith((".", "/", "~")) and text.count("/") <= 1 and text != ""
+
+
+def load_tokenizer(
+    checkpoint: str, *, trust_remote_code: bool = False
+) -> "PreTrainedTokenizerBase":
+    """Load the tokenizer for generation: padding on the left, a padding token always set."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint, trust_remote_code=trust_remote_code)
+    tokenizer.padding_side = "left"
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(checkpoint: str, *, model: ModelConfig) -> "PreTrainedModel":
+    """Load the weights as float32 masters, whatever precision they are stored in.
+
+    bfloat16 masters would lose most updates of RL's size to rounding (arXiv 2511.08567).
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(
+        checkpoint,
+        revision=model.revision,
+        dtype=torch.float32,
+        attn_implementation=model.attn_implementation,
+        trust_remote_code=model.trust_remote_code,
+    )
+
+
+def context_window(checkpoint: str) -> int:
+    """Return the largest number of positions (prompt + completion) the model is configured for.
+
+    Raises:
+        PrerequisiteError: `config.json` does not say.
+    """
+    settings = json.loads(_checkpoint_file(checkpoint, "config.json").read_text(encoding="utf-8"))
+    window = settings.get("max_position_embeddings")
+    if not isinstance(window, int):
+        raise PrerequisiteError(
+            f"{checkpoint}/config.json has no max_position_embeddings; set model.max_context"
+        )
+    return window
+
+
+def checkpoint_sha256(checkpoint: str) -> str:
+    """Return one hash over `config.json` and all safetensors files, in name order.
+
+    Raises:
+        PrerequisiteError: The checkpoint has no safetensors file.
+    """
+    folder = _checkpoint_file(checkpoint, "config.json").parent
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise PrerequisiteError(
+            f"{checkpoint} has no .safetensors file; save the model with transformers >= 5"
+        )
+    return _sha256_of([folder / "config.json", *weights])
+
+
+def tokenizer_sha256(checkpoint: str) -> str:
+    """Return one hash over the tokenizer's files, chat template included, in fixed order."""
+    folder = _checkpoint_file(checkpoint, "tokenizer_config.json").parent
+    return _sha256_of([folder / name for name in _TOKENIZER_FILES if (folder / name).is_file()])
+
+
+def _sha256_of(paths: list[Path]) -> str:
+    """Hash names and contents, so that moving bytes between files changes the result."""
+    digest = hashlib.sha256()
+    for path in paths:
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest.update(f"{path.name} {content}\n".encode())
+    return digest.hexdigest()
+
+
+def _checkpoint_file(checkpoint: str, name: str) -> Path:
+    """Return a file of a local folder, or of a hub checkpoint in the local cache.
+
+    Raises:
+        PrerequisiteError: The file is in neither place.
+    """
+    local = Path(checkpoint) / name
+    if local.is_file():
+        return local
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = None if Path(checkpoint).exists() else try_to_load_from_cache(checkpoint, name)
+    if isinstance(cached, str):
+        return Path(cached)
+    raise PrerequisiteError(
+        f"{name} of '{checkpoint}' is not on this machine; download the checkpoint first: "
+        f"hf download {checkpoint}"
+    )
