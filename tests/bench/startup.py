@@ -1,0 +1,42 @@
+"""How long the command line takes to answer, beside TRL's own."""
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+RUNS = 7
+BIN = Path(sys.executable).parent
+SWEEP = (
+    "ablate --sparsity 0.1,0.3,0.5 --algo dapo,grpo --mask salient,random,lowest --seeds 5 --dry-run"
+)
+
+
+def seconds(command, folder):
+    """Return the wall seconds of one command that must succeed."""
+    started = time.perf_counter()
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    return time.perf_counter() - started
+
+
+def spread(values):
+    """Return `median (min-max)`."""
+    return f"{statistics.median(values):.2f} ({min(values):.2f}-{max(values):.2f})"
+
+
+def run():
+    """Time `--help` against `trl --help` in turn, and the planning of a large sweep."""
+    with tempfile.TemporaryDirectory() as folder:
+        ours, theirs, plans = [], [], []
+        for _ in range(RUNS + 1):
+            ours.append(seconds([BIN / "longact", "--help"], folder))
+            theirs.append(seconds([BIN / "trl", "--help"], folder))
+            plans.append(seconds([BIN / "longact", *SWEEP.split()], folder))
+    # The first round warms the file cache and is not counted.
+    ratios = [a / b for a, b in zip(ours[1:], theirs[1:], strict=True)]
+    print(f"longact --help          {spread(ours[1:])} s")
+    print(f"trl --help              {spread(theirs[1:])} s")
+    print(f"ratio, pair by pair     {spread(ratios)}")
+    print(f"dry run of 97 cells     {spread(plans[1:])} s")
