@@ -1,0 +1,1 @@
+"""From tracked studies to tables, figures and files."""

@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class TrackedCell:
     stage: Stage
     arm: str
     model: str
+    model_revision: str
     sparsity: float | None
     seed: int | None
     algorithm: str | None
@@ -89,11 +90,17 @@ def read_study(uri: str, study: str) -> tuple[TrackedCell, ...]:
             return ()
         cells = {}
         for run in _runs(client, experiment.experiment_id, "plan"):
-            for tags in _planned(uri, study, run):
-                cells[tags["longact.cell"]] = _cell(tags, None, ())
+            for planned in _planned(uri, study, run):
+                cell = _cell(planned["tags"], planned["params"])
+                cells[cell.digest] = cell
         for run in _runs(client, experiment.experiment_id, "cell"):
-            results = _results(uri, study, run)
-            cells[run.data.tags["longact.cell"]] = _cell(run.data.tags, run, results)
+            cell = _cell(run.data.tags, run.data.params)
+            cells[cell.digest] = replace(
+                cell,
+                run_id=run.info.run_id,
+                status=run.info.status,
+                results=_results(uri, study, run),
+            )
     return tuple(sorted(cells.values(), key=lambda cell: (cell.label, cell.digest)))
 
 
@@ -134,7 +141,7 @@ def _runs(client: MlflowClient, experiment: str, kind: str) -> Iterator[Run]:
             return
 
 
-def _cell(tags: Mapping[str, str], run: Run | None, results: tuple[EvalResult, ...]) -> TrackedCell:
+def _cell(tags: Mapping[str, str], params: Mapping[str, str]) -> TrackedCell:
     def tag(name: str) -> str | None:
         return tags.get(f"longact.{name}")
 
@@ -145,24 +152,25 @@ def _cell(tags: Mapping[str, str], run: Run | None, results: tuple[EvalResult, .
         stage="train" if tag("stage") == "train" else "eval",
         arm=tags["longact.arm"],
         model=tags["longact.model"],
+        model_revision=tags["longact.model_revision"],
         sparsity=None if sparsity is None else float(sparsity),
         seed=None if seed is None else int(seed),
         algorithm=tag("algorithm"),
         benchmark=tag("benchmark"),
         parent=tag("parent_cell"),
         asked_by=tuple((tag("asked_by") or "").split(",")),
-        run_id=None if run is None else run.info.run_id,
+        run_id=None,
         git_commit=tag("git_commit"),
         version=tag("version"),
-        status="SCHEDULED" if run is None else run.info.status,
+        status="SCHEDULED",
         state=tag("state") or "pending",
         error=tag("error") or None,
-        params={} if run is None else run.data.params,
-        results=results,
+        params=params,
+        results=(),
     )
 
 
-def _planned(uri: str, study: str, run: Run) -> list[dict[str, str]]:
+def _planned(uri: str, study: str, run: Run) -> list[dict[str, dict[str, str]]]:
     with _artifact(uri, study, run.info.run_id, PLAN_FILE) as path:
         plan: dict[str, Any] = read_json(path) or {"cells": []}
         return list(plan["cells"])

@@ -62,9 +62,7 @@ class TrackingStore:
             run = self._find_or_create("longact.plan", f"plan {plan.digest[:12]}", tags)
             run_id = str(run.info.run_id)
             self._send_tags(run, tags)
-            cells = [
-                identity_tags(cell) | {_ASKED_BY: ",".join(cell.asked_by)} for cell in plan.cells
-            ]
+            cells = [_planned(cell) for cell in plan.cells]
             self._client.log_dict(run_id, {"study": plan.study, "cells": cells}, PLAN_FILE)
             self._client.update_run(run_id, status="RUNNING")
         return run_id
@@ -197,6 +195,11 @@ def _locked(path: Path) -> Iterator[None]:
 
 def _started(status: Status) -> int | None:
     return None if status.started is None else int(status.started * 1000)
+
+
+def _planned(cell: Cell) -> dict[str, dict[str, str]]:
+    tags = identity_tags(cell) | {_ASKED_BY: ",".join(cell.asked_by)}
+    return {"tags": tags, "params": cell_params(cell)}
 
 
 def _union(known: str | None, cell: Cell) -> str:

@@ -1,0 +1,76 @@
+"""Reward curves of a study: the mean over seeds at each step, with the spread between seeds."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from longact_cli.reporting.arms import Arm
+from longact_cli.reporting.stats import Floats
+from longact_cli.tracking.query import TrackedCell, read_curve
+
+REWARD = "reward"
+WINDOW = 5
+
+
+class Curve(NamedTuple):
+    """The reward of one arm by step; `low` and `high` span the seeds (equal to `mean` for one).
+
+    All arrays are `[steps]`, in units of reward.
+    """
+
+    label: str
+    n_seeds: int
+    steps: Floats
+    mean: Floats
+    low: Floats
+    high: Floats
+
+
+def reward_curves(uri: str, cells: Iterable[TrackedCell], arms: Iterable[Arm]) -> tuple[Curve, ...]:
+    """Return one curve per arm that was trained, smoothed over `WINDOW` logged steps.
+
+    Only finished train cells count, and only steps that all seeds of an arm have logged.
+
+    Raises:
+        TrackingError: MLflow failed.
+    """
+    trained = {cell.digest: cell for cell in cells if cell.stage == "train"}
+    runs: dict[frozenset[str], tuple[Arm, list[dict[int, float]]]] = {}
+    for arm in arms:
+        parents = frozenset(cell.parent for cell in arm.cells if cell.parent in trained)
+        if parents and parents not in runs:
+            rewards = [_rewards(uri, trained[digest]) for digest in sorted(parents)]
+            runs[parents] = (arm, [points for points in rewards if points])
+    several = len({arm.section[:2] for arm, _ in runs.values()}) > 1
+    return tuple(_curve(arm, points, several) for arm, points in runs.values() if points)
+
+
+def _rewards(uri: str, cell: TrackedCell) -> dict[int, float]:
+    if cell.status != "FINISHED" or cell.run_id is None:
+        return {}
+    return {point.step: point.value for point in read_curve(uri, cell.run_id, REWARD)}
+
+
+def _curve(arm: Arm, runs: list[dict[int, float]], several: bool) -> Curve:
+    steps = sorted(set.intersection(*(set(run) for run in runs)))
+    values = np.asarray([smooth([run[step] for step in steps]) for run in runs])
+    name = arm.name if arm.strategy in ("dense", "frozen") else f"{arm.name} {arm.sparsity:g}"
+    return Curve(
+        label=f"{arm.section.model} {arm.section.algorithm} {name}" if several else name,
+        n_seeds=len(runs),
+        steps=np.asarray(steps, dtype=np.float64),
+        mean=values.mean(axis=0),
+        low=values.min(axis=0),
+        high=values.max(axis=0),
+    )
+
+
+def smooth(values: Iterable[float]) -> Floats:
+    """Return the mean of each value and up to `WINDOW` - 1 before it."""
+    series = np.asarray(list(values), dtype=np.float64)
+    sums = np.concatenate([[0.0], np.cumsum(series)])
+    ends = np.arange(1, len(series) + 1)
+    starts = np.maximum(0, ends - WINDOW)
+    smoothed: Floats = (sums[ends] - sums[starts]) / (ends - starts)
+    return smoothed

@@ -1,0 +1,126 @@
+"""What a table says, apart from how it looks: columns, sections of rows, notes, provenance."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from longact_cli.reporting.stats import Estimate
+
+Kind = Literal["text", "count", "percent", "points"]
+MISSING = "--"
+_SCALE = 100.0
+
+
+class Provenance(NamedTuple):
+    """Where the numbers come from. No dates: the same runs give the same bytes.
+
+    `runs` pairs the digest of each cell with its MLflow run.
+    """
+
+    command: str
+    version: str
+    study: str
+    commits: tuple[str, ...]
+    runs: tuple[tuple[str, str], ...]
+
+    def lines(self) -> tuple[str, ...]:
+        """Return the provenance as lines of text without line breaks in them."""
+        runs = (f"{digest[:12]} (run {run})" for digest, run in self.runs)
+        lines = (
+            f"command: {self.command}",
+            f"longact: {self.version}",
+            f"study: {self.study}",
+            f"commits: {', '.join(self.commits) or 'not recorded'}",
+            f"cells: {', '.join(runs) or 'none'}",
+        )
+        return tuple(" ".join(line.split()) for line in lines)
+
+
+class Column(NamedTuple):
+    """One column. `percent` and `points` hold fractions in 0..1 and -1..1, shown times 100.
+
+    A compact column shows no intervals; files for programs still hold them.
+    """
+
+    key: str
+    title: str
+    kind: Kind
+    group: str = ""
+    compact: bool = False
+
+    @property
+    def is_number(self) -> bool:
+        """Whether the column is aligned to the right."""
+        return self.kind != "text"
+
+
+class Entry(NamedTuple):
+    """One place of a table: a value with its interval, a text in its stead, or nothing known."""
+
+    value: float | int | str | None = None
+    low: float | None = None
+    high: float | None = None
+    bold: bool = False
+    mark: str = ""
+
+    @classmethod
+    def of(cls, estimate: Estimate | None, *, bold: bool = False) -> "Entry":
+        """Return the entry of an estimate; missing where it is None or undefined (NaN)."""
+        if estimate is None or estimate.value != estimate.value:
+            return cls()
+        return cls(estimate.value, estimate.low, estimate.high, bold)
+
+    def number(self, column: Column) -> str:
+        """Return the value as shown, without interval and mark; `--` where it is missing."""
+        return MISSING if self.value is None else _shown(self.value, column.kind)
+
+    def interval(self, column: Column) -> str:
+        """Return the interval as shown, e.g. `[32.7, 41.1]`; empty where there is none."""
+        if self.low is None or self.high is None or column.compact:
+            return ""
+        return f"[{_shown(self.low, column.kind)}, {_shown(self.high, column.kind)}]"
+
+
+def _shown(value: float | int | str, kind: Kind) -> str:
+    if isinstance(value, str) or kind in ("text", "count"):
+        return str(value)
+    scaled = round(value * _SCALE, 1) + 0.0  # + 0.0 turns -0.0 into 0.0
+    return f"{scaled:+.1f}" if kind == "points" and scaled else f"{scaled:.1f}"
+
+
+@dataclass(frozen=True)
+class Section:
+    """Rows that may be compared with each other; the title is empty if there is only one."""
+
+    title: str
+    rows: tuple[tuple[Entry, ...], ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A finished table: every renderer shows all of it.
+
+    `missing` has one line per cell without a result; a row has one entry per column.
+    """
+
+    name: str
+    title: str
+    columns: tuple[Column, ...]
+    sections: tuple[Section, ...]
+    notes: tuple[str, ...]
+    missing: tuple[str, ...]
+    provenance: Provenance
+
+    def groups(self) -> Iterator[tuple[str, int]]:
+        """Yield the column groups from left to right: title (may be empty) and width."""
+        width = 0
+        for i, column in enumerate(self.columns):
+            width += 1
+            if i + 1 == len(self.columns) or self.columns[i + 1].group != column.group:
+                yield column.group, width
+                width = 0
+
+    @property
+    def has_groups(self) -> bool:
+        """Whether a second header line is needed."""
+        return any(column.group for column in self.columns)
