@@ -73,6 +73,9 @@ class AlgorithmConfig(_Frozen):
     bf16: bool
     """Run forward passes in bfloat16 autocast; master weights are float32 either way."""
     use_vllm: bool
+    share_prompt_prefix: bool
+    """Read a group's common prompt once per pass. Same losses up to float rounding; needs memory
+    for a mask of (prompt + group_size x completion)^2 bytes per prompt."""
     checkpoint_every: Positive
     """In optimizer steps; a multiple of updates_per_rollout, since only there resume is exact."""
 

@@ -19,26 +19,41 @@ from longact_cli.masking.schedule import MaskSchedule
 from longact_cli.training.callbacks import MaskCallback
 from longact_cli.training.checkpoints import KEEP_LAST
 from longact_cli.training.rollout import shared_prefix_rollout
+from longact_cli.training.shared_prefix import (
+    completion_log_probs,
+    pack,
+    shares_prompts,
+    supports_shared_prefix,
+)
 
 
 class LongActGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
     """TRL's GRPO trainer that takes each step's mask from that step's prompts."""
 
-    def __init__(self, model: PreTrainedModel, schedule: MaskSchedule, **arguments: Any) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        schedule: MaskSchedule,
+        *,
+        share_prompt_prefix: bool,
+        **arguments: Any,
+    ) -> None:
         """Create the trainer.
 
         Args:
             model: The policy, float32.
             schedule: Masks of this model.
+            share_prompt_prefix: Read the prompt of a group once per pass where that is possible.
             arguments: Passed on to TRL; its callbacks run after the mask's own.
 
         Raises:
             ConfigError: The model is sharded, where the mask cannot act.
         """
         self._schedule = schedule
+        self._share_prompt_prefix = share_prompt_prefix
         self._mask_callback = MaskCallback(schedule)
         arguments["callbacks"] = [self._mask_callback, *arguments.get("callbacks", ())]
-        if not arguments["args"].use_vllm:
+        if share_prompt_prefix and not arguments["args"].use_vllm:
             arguments["rollout_func"] = shared_prefix_rollout
         super().__init__(model=model, **arguments)
         self.remove_callback(PrinterCallback)
@@ -75,6 +90,60 @@ class LongActGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
 
     def create_model_card(self, *_: object, **__: object) -> None:
         """Write no model card into checkpoints; the saved model carries its own provenance."""
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: Any,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        logits_to_keep: int,
+        *arguments: Any,
+        **keywords: Any,
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Score completions; those of one prompt in one pass where that is possible.
+
+        TRL scores every position of every sequence on devices without Triton, prompts included.
+        """
+        prompt = input_ids.shape[1] - logits_to_keep
+        if not self._can_share(model, input_ids[:, :prompt]):
+            result: tuple[Tensor, Tensor | None, Tensor | None] = (
+                super()._get_per_token_logps_and_entropies(
+                    model, input_ids, attention_mask, logits_to_keep, *arguments, **keywords
+                )
+            )
+            return result
+        size = keywords.get("batch_size") or len(input_ids)
+        chunks = [
+            self._score_shared(model, ids, mask, prompt)
+            for ids, mask in zip(
+                torch.split(input_ids, size), torch.split(attention_mask, size), strict=True
+            )
+        ]
+        log_probs, entropies = (torch.cat(parts) for parts in zip(*chunks, strict=True))
+        return log_probs, entropies if keywords.get("compute_entropy") else None, None
+
+    def _can_share(self, model: Any, prompt_ids: Tensor) -> bool:
+        # Around a wrapped model (DDP) the base model would skip the wrapper's forward.
+        return (
+            self._share_prompt_prefix
+            and self.accelerator.num_processes == 1
+            and supports_shared_prefix(model)
+            and shares_prompts(prompt_ids)
+        )
+
+    def _score_shared(
+        self, model: Any, input_ids: Tensor, attention_mask: Tensor, prompt: int
+    ) -> tuple[Tensor, Tensor]:
+        packed = pack(
+            input_ids[:, :prompt],
+            attention_mask[:, :prompt],
+            completion_ids=input_ids[:, prompt:],
+            completion_mask=attention_mask[:, prompt:],
+        )
+        with self.accelerator.autocast():
+            return completion_log_probs(
+                model, packed, input_ids[:, prompt:], temperature=self.temperature
+            )
 
     def _sum_over_processes(self) -> Any:
         if self.accelerator.num_processes == 1:

@@ -152,6 +152,7 @@ def _build_trainer(
     return trainer_class(
         model,
         schedule,
+        share_prompt_prefix=config.algorithm.share_prompt_prefix,
         args=grpo_arguments(config.algorithm, folder=out / "checkpoints", seed=config.seed),
         train_dataset=prompt_dataset(mixture, count, tokenizer=tokenizer),
         processing_class=tokenizer,
