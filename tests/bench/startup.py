@@ -10,7 +10,8 @@ from pathlib import Path
 RUNS = 7
 BIN = Path(sys.executable).parent
 SWEEP = (
-    "ablate --sparsity 0.1,0.3,0.5 --algo dapo,grpo --mask salient,random,lowest --seeds 5 --dry-run"
+    "ablate --sparsity 0.1,0.3,0.5 --algo dapo,grpo --mask salient,random,lowest "
+    "--seeds 5 --dry-run"
 )
 
 

@@ -20,6 +20,9 @@ def group() -> None:
 def build(
     out: Annotated[Path, typer.Option("--out", help="Folder for the checkpoint; must not exist.")],
     seed: Annotated[int, typer.Option("--seed", help="Seed of data and weights.", min=0)] = 0,
+    steps: Annotated[
+        int | None, typer.Option("--steps", help="Optimizer steps; default as shipped.", min=1)
+    ] = None,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
     no_color: opt.NoColor = False,
@@ -30,12 +33,17 @@ def build(
     """
     from longact_cli.console.progress import step_progress
     from longact_cli.errors import ConfigError
-    from longact_cli.training.micro.build import build_micro
+    from longact_cli.training.micro.build import DEFAULT_STEPS, build_micro
 
     output = opt.make_output(json=json, quiet=quiet, no_color=no_color)
     if out.exists():
         raise ConfigError(f"--out is {out}; it exists already: give a new folder")
     with step_progress(output, "building the micro model") as progress:
-        build_micro(out, seed=seed, progress=progress)
+        build_micro(
+            out,
+            seed=seed,
+            steps=steps or DEFAULT_STEPS,
+            progress=lambda done, total, _loss: progress(done, total),
+        )
     output.show(str(out))
     output.data({"event": "checkpoint", "path": str(out)})

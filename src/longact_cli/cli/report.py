@@ -15,7 +15,10 @@ def report(
     ] = None,
     table: Annotated[str, typer.Option("--table", help="Tables, a comma list.")] = "sparsity",
     formats: Annotated[
-        str, typer.Option("--format", help="md, tex, csv, json, html; a comma list.")
+        str,
+        typer.Option(
+            "--format", help="Of tables md, tex, csv, json, html; of figures pdf, svg, png."
+        ),
     ] = "md,tex,csv,json,html",
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder; default: RUNS_DIR/reports/STUDY.")
@@ -34,14 +37,14 @@ def report(
 
     from longact_cli.cli.running import command_line
     from longact_cli.execution.preflight import check_runs_dir
-    from longact_cli.reporting.render import as_json, as_terminal
-    from longact_cli.reporting.report import only_study, write_report
+    from longact_cli.reporting.render.terminal import to_terminal
+    from longact_cli.reporting.report import write_report
     from longact_cli.tracking import default_tracking_uri
 
     output = opt.make_output(json=json, quiet=quiet, no_color=no_color)
     check_runs_dir(runs_dir)
     uri = tracking_uri or default_tracking_uri(runs_dir)
-    study = experiment or only_study(uri)
+    study = experiment or _only_study(uri)
     done = write_report(
         uri,
         study,
@@ -51,9 +54,8 @@ def report(
         command=command_line(argv),
     )
     for shown in done.tables:
-        output.show(as_terminal(shown))
-        output.data(as_json(shown))
-    for path in done.files:
+        output.show(to_terminal(shown))
+    for path in done.paths:
         output.note(f"written: {path}")
         output.data({"event": "file", "path": str(path)})
     return 0
@@ -61,3 +63,15 @@ def report(
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _only_study(uri: str) -> str:
+    from longact_cli.errors import ConfigError, NotFoundError
+    from longact_cli.tracking.query import list_studies
+
+    studies = list_studies(uri)
+    if not studies:
+        raise NotFoundError(f"{uri} holds no study yet; run `longact ablate` first")
+    if len(studies) > 1:
+        raise ConfigError(f"--experiment is not given; it must be one of: {', '.join(studies)}")
+    return studies[0]

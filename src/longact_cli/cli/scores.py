@@ -10,12 +10,11 @@ if TYPE_CHECKING:
 
 def show_scores(output: "Output", plan: "Plan", runs_dir: Path) -> None:
     """Print score, 95 % interval and counts for each task and length, and their mean."""
-    from longact_cli.cells import cell_dir, read_results, read_samples
+    from longact_cli.cells import cell_dir, read_samples
     from longact_cli.console.results import show_eval
-    from longact_cli.reporting.scores import score_lines
+    from longact_cli.reporting.summary import summarise
 
     for cell in plan.cells:
         directory = cell_dir(runs_dir, cell.digest)
-        lines = score_lines(read_results(directory), tuple(read_samples(directory)))
-        show_eval(output, cell.label, lines)
-        output.note(f"per-sample file: {directory.samples}")
+        show_eval(output, cell, summarise(tuple(read_samples(directory))))
+        output.note(f"answers: {directory.samples}")
