@@ -1,7 +1,7 @@
 """Figures with the points beside them: reward curves, and score against sparsity."""
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -37,8 +37,8 @@ def draw(
     paint: Callable[[Axes], None],
     formats: Sequence[str],
     provenance: Provenance,
-) -> Iterator[tuple[str, bytes]]:
-    """Yield file name and bytes of the figure in each format; equal input gives equal bytes.
+) -> tuple[tuple[str, bytes], ...]:
+    """Return file name and bytes of the figure in each format; equal input gives equal bytes.
 
     Args:
         name: File name without suffix.
@@ -46,6 +46,7 @@ def draw(
         formats: `pdf`, `png` or `svg`.
         provenance: Stored in the files' metadata.
     """
+    files = []
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
         FigureCanvasAgg(figure)
@@ -53,7 +54,8 @@ def draw(
         for suffix in formats:
             stream = io.BytesIO()
             figure.savefig(stream, format=suffix, metadata=_metadata(suffix, provenance))
-            yield f"{name}.{suffix}", stream.getvalue()
+            files.append((f"{name}.{suffix}", stream.getvalue()))
+    return tuple(files)
 
 
 def _metadata(suffix: str, provenance: Provenance) -> dict[str, Any]:

@@ -1,0 +1,311 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from synthetic_store import COMMIT, Setting, base_cell, pair, rewards, write_cell
+
+from longact_cli.cells import Status, cell_dir, create, write_status
+from longact_cli.files import append_lines
+from longact_cli.plan import Plan
+from longact_cli.tracking import TrackingError, artifact_folder, default_tracking_uri
+from longact_cli.tracking.client import connect
+from longact_cli.tracking.query import list_studies, read_curve, read_samples, read_study
+from longact_cli.tracking.store import open_store
+from longact_cli.tracking.sync import metric_name
+
+SALIENT = Setting("salient", 0.3, 0, 0.7)
+
+
+def _runs(uri, study="study"):
+    client = connect(uri)
+    experiment = client.get_experiment_by_name(study)
+    runs = client.search_runs([experiment.experiment_id], "tags.`longact.kind` = 'cell'")
+    return client, runs
+
+
+def _store(tracked_runs, *cells, study="study"):
+    runs_dir, uri = tracked_runs
+    store = open_store(uri, runs_dir=runs_dir, study=study)
+    return store, store.start_plan(Plan(study, cells), "longact ablate")
+
+
+def test_the_store_of_a_runs_folder_is_its_own_database_unless_the_environment_names_another(
+    tmp_path, monkeypatch
+):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert default_tracking_uri(tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server:5000")
+    assert default_tracking_uri(tmp_path) == "http://server:5000"
+
+
+def test_settings_of_the_package_do_not_import_mlflow():
+    code = "import sys, longact_cli.tracking; sys.exit('mlflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_finished_cell_comes_back_from_mlflow_with_scores_samples_and_curve(tracked_runs):
+    runs_dir, uri = tracked_runs
+    train, evaluation = pair(SALIENT)
+    store, run = _store(tracked_runs, train, evaluation)
+    for cell in (train, evaluation):
+        store.sync_cell(cell, write_cell(runs_dir, cell, 0.7), parent_run=run)
+    read = {cell.stage: cell for cell in read_study(uri, "study")}
+    assert read["eval"].results[0].task == "niah_single_1"
+    assert read["eval"].parent == train.digest
+    assert (read["train"].sparsity, read["train"].seed, read["train"].arm) == (0.3, 0, "salient")
+    assert read["train"].git_commit == COMMIT
+    assert read["train"].params["algorithm.clip_high"] == "0.28"
+    assert [cell.status for cell in read.values()] == ["FINISHED", "FINISHED"]
+    samples = read_samples(uri, "study", read["eval"].run_id)
+    assert len(samples) == 40 and samples[0].references == ("answer",)
+    assert read_curve(uri, read["train"].run_id, "reward") == tuple(rewards(train, 0.7))
+
+
+def test_syncing_again_from_a_new_process_adds_no_run_and_no_point(tracked_runs):
+    runs_dir, uri = tracked_runs
+    train, _ = pair(SALIENT)
+    write_cell(runs_dir, train, 0.7)
+    for _ in range(3):
+        store, run = _store(tracked_runs, train)
+        store.sync_cell(train, cell_dir(runs_dir, train.digest), parent_run=run)
+        store.finish_plan(run, True)
+    client, runs = _runs(uri)
+    assert len(runs) == 1
+    assert len(client.get_metric_history(runs[0].info.run_id, "reward")) == 12
+    everything = client.search_runs([runs[0].info.experiment_id])
+    assert len(everything) == 2  # the plan and the cell
+
+
+def test_a_running_cell_grows_and_a_torn_last_line_waits(tracked_runs):
+    runs_dir, uri = tracked_runs
+    train, _ = pair(SALIENT)
+    directory = cell_dir(runs_dir, train.digest)
+    create(directory, train)
+    store, run = _store(tracked_runs, train)
+    store.sync_cell(train, directory, parent_run=run)
+    assert _runs(uri)[1] == []  # nothing has started yet
+    write_status(directory, Status("running", 1, started=1.0))
+    points = [p._asdict() for p in rewards(train, 0.7)]
+    append_lines(directory.metrics, points[:3])
+    store.sync_cell(train, directory, parent_run=run)
+    append_lines(directory.metrics, points[3:5])
+    with directory.metrics.open("a") as stream:
+        stream.write('{"step": 6, "na')
+    store.sync_cell(train, directory, parent_run=run)
+    client, runs = _runs(uri)
+    assert runs[0].info.status == "RUNNING"
+    assert [p.step for p in read_curve(uri, runs[0].info.run_id, "reward")] == [1, 2, 3, 4, 5]
+    assert len(client.get_metric_history(runs[0].info.run_id, "reward")) == 5
+
+
+def test_a_step_repeated_after_a_resume_is_corrected_and_read_once(tracked_runs):
+    runs_dir, uri = tracked_runs
+    train, _ = pair(SALIENT)
+    directory = cell_dir(runs_dir, train.digest)
+    create(directory, train)
+    write_status(directory, Status("running", 1, started=1.0))
+    append_lines(directory.metrics, [{"step": 2, "name": "reward", "value": 0.5}])
+    store, run = _store(tracked_runs, train)
+    store.sync_cell(train, directory, parent_run=run)
+    append_lines(directory.metrics, [{"step": 2, "name": "reward", "value": 0.25}])
+    for _ in range(2):
+        store, run = _store(tracked_runs, train)
+        store.sync_cell(train, directory, parent_run=run)
+    client, runs = _runs(uri)
+    run_id = runs[0].info.run_id
+    assert [tuple(p) for p in read_curve(uri, run_id, "reward")] == [(2, "reward", 0.25)]
+    assert len(client.get_metric_history(run_id, "reward")) == 2
+
+
+@pytest.mark.parametrize(
+    ("state", "status"),
+    [("failed", "FAILED"), ("interrupted", "KILLED"), ("blocked", "KILLED"), ("done", "FINISHED")],
+)
+def test_the_state_of_the_cell_decides_the_status(tracked_runs, state, status):
+    runs_dir, uri = tracked_runs
+    _, evaluation = pair(SALIENT)
+    directory = write_cell(runs_dir, evaluation, 0.7, state=state, error="out of memory")
+    store, run = _store(tracked_runs, evaluation)
+    store.sync_cell(evaluation, directory, parent_run=run)
+    (cell,) = read_study(uri, "study")
+    assert (cell.status, cell.state) == (status, state)
+    assert cell.error == "out of memory"
+    assert bool(cell.results) == (state == "done")
+
+
+def test_a_failed_cell_that_is_retried_ends_as_one_finished_run(tracked_runs):
+    runs_dir, uri = tracked_runs
+    _, evaluation = pair(SALIENT)
+    store, run = _store(tracked_runs, evaluation)
+    directory = write_cell(runs_dir, evaluation, 0.7, state="failed", error="killed")
+    store.sync_cell(evaluation, directory, parent_run=run)
+    write_status(directory, Status("running", 2, started=3.0))
+    store.sync_cell(evaluation, directory, parent_run=run)
+    assert _runs(uri)[1][0].info.status == "RUNNING"
+    write_cell(runs_dir, evaluation, 0.7)
+    store.sync_cell(evaluation, directory, parent_run=run)
+    (cell,) = read_study(uri, "study")
+    assert (cell.status, cell.error) == ("FINISHED", None)
+
+
+def test_a_planned_cell_that_never_started_is_listed_as_pending(tracked_runs):
+    _, uri = tracked_runs
+    train, evaluation = pair(SALIENT)
+    _store(tracked_runs, train, evaluation)
+    cells = read_study(uri, "study")
+    assert [(cell.state, cell.run_id) for cell in cells] == [("pending", None)] * 2
+    assert cells[0].params["mask.sparsity"] == "0.3"
+
+
+def test_values_that_are_not_finite_and_odd_names_do_not_stop_the_sync(tracked_runs):
+    runs_dir, uri = tracked_runs
+    train, _ = pair(SALIENT)
+    directory = cell_dir(runs_dir, train.digest)
+    create(directory, train)
+    write_status(directory, Status("running", 1))
+    directory.metrics.write_text(
+        '{"step": 1, "name": "kl", "value": NaN}\n{"step": 2, "name": "kl", "value": Infinity}\n'
+        '{"step": 3, "name": "acc@32k=ü", "value": 0.5}\n'
+    )
+    store, run = _store(tracked_runs, train)
+    store.sync_cell(train, directory, parent_run=run)
+    assert _runs(uri)[1][0].data.metrics == {"acc_32k__": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("name", "clean"),
+    [("a/b c", "a/b c"), ("../x", "x"), ("a//b", "a/b"), ("é", "_"), ("", "_"), ("n:1%", "n:1_")],
+)
+def test_metric_names_fit_mlflow(name, clean):
+    assert metric_name(name) == clean
+
+
+def test_a_thousand_and_more_points_arrive(tracked_runs):
+    runs_dir, uri = tracked_runs
+    train, _ = pair(SALIENT)
+    directory = cell_dir(runs_dir, train.digest)
+    create(directory, train)
+    write_status(directory, Status("running", 1))
+    points = [{"step": i, "name": "reward", "value": i / 7} for i in range(2500)]
+    append_lines(directory.metrics, points)
+    store, run = _store(tracked_runs, train)
+    store.sync_cell(train, directory, parent_run=run)
+    run_id = _runs(uri)[1][0].info.run_id
+    curve = read_curve(uri, run_id, "reward")
+    assert [point.value for point in curve] == [i / 7 for i in range(2500)]
+
+
+def test_reasons_of_several_plans_are_kept_and_the_run_hangs_below_the_last(tracked_runs):
+    runs_dir, uri = tracked_runs
+    base = base_cell()
+    directory = write_cell(runs_dir, base, 0.2)
+    store, first = _store(tracked_runs, base)
+    store.sync_cell(base, directory, parent_run=first)
+    train, _ = pair(SALIENT)
+    again = type(base)(**{**vars(base), "asked_by": ("control",)})
+    store, second = _store(tracked_runs, again, train)
+    store.sync_cell(again, directory, parent_run=second)
+    _, runs = _runs(uri)
+    assert runs[0].data.tags["longact.asked_by"] == "base,control"
+    assert runs[0].data.tags["mlflow.parentRunId"] == second != first
+    (cell,) = [cell for cell in read_study(uri, "study") if cell.arm == "base"]
+    assert (cell.seed, cell.algorithm, cell.sparsity) == (None, None, None)
+    assert not any(key.startswith("algorithm") for key in cell.params)
+
+
+def test_two_studies_keep_their_cells_and_files_apart(tracked_runs):
+    runs_dir, uri = tracked_runs
+    base = base_cell()
+    directory = write_cell(runs_dir, base, 0.2)
+    hostile = "a/../b 'c' \"d\" é"
+    for study in ("plain", hostile):
+        store, run = _store(tracked_runs, base, study=study)
+        store.sync_cell(base, directory, parent_run=run)
+        assert [cell.digest for cell in read_study(uri, study)] == [base.digest]
+    assert list_studies(uri) == tuple(sorted(("plain", hostile)))
+    assert artifact_folder(runs_dir, "plain") == runs_dir / "artifacts" / "plain"
+    assert artifact_folder(runs_dir, hostile).parent == runs_dir / "artifacts"
+
+
+def test_a_moved_store_can_be_read_but_refuses_to_write_to_its_old_place(tracked_runs):
+    runs_dir, uri = tracked_runs
+    base = base_cell()
+    store, run = _store(tracked_runs, base)
+    store.sync_cell(base, write_cell(runs_dir, base, 0.2), parent_run=run)
+    moved = runs_dir.rename(runs_dir.parent / "elsewhere")
+    uri = default_tracking_uri(moved)
+    (cell,) = read_study(uri, "study")
+    assert len(read_samples(uri, "study", cell.run_id)) == 40
+    with pytest.raises(TrackingError, match="move it back, or give the study a new name"):
+        open_store(uri, runs_dir=moved, study="study")
+    assert not runs_dir.exists()
+
+
+def test_reading_a_store_that_is_not_there_creates_nothing(tmp_path):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    assert list_studies(uri) == ()
+    assert read_study(uri, "study") == ()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_broken_database_is_one_line_of_error(tmp_path):
+    (tmp_path / "mlflow.db").write_text("this is no database, " * 50)
+    with pytest.raises(TrackingError, match="results on disk are kept") as caught:
+        open_store(f"sqlite:///{tmp_path}/mlflow.db", runs_dir=tmp_path, study="study")
+    assert "\n" not in str(caught.value)
+
+
+KILLED_WRITER = """
+import os, signal, sys
+from pathlib import Path
+from longact_cli.cells import cell_dir, read_cell
+from longact_cli.plan import Plan
+from longact_cli.tracking.store import TrackingStore, open_store
+
+runs_dir, uri, digest, victim = Path(sys.argv[1]), *sys.argv[2:5]
+directory = cell_dir(runs_dir, digest)
+cell = read_cell(directory)
+
+def die(*args, **kwargs):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+store = open_store(uri, runs_dir=runs_dir, study="study")
+run = store.start_plan(Plan("study", (cell,)), "longact ablate")
+setattr(store._client, victim, die)
+store.sync_cell(cell, directory, parent_run=run)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["log_batch", "log_artifact", "set_terminated", "set_tag"])
+def test_a_writer_killed_at_any_point_leaves_what_the_next_one_completes(tracked_runs, victim):
+    runs_dir, uri = tracked_runs
+    _, evaluation = pair(SALIENT)
+    directory = write_cell(runs_dir, evaluation, 0.7)
+    command = [sys.executable, "-c", KILLED_WRITER, str(runs_dir), uri, evaluation.digest, victim]
+    done = subprocess.run(command, check=False, env={**os.environ}, capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    store, run = _store(tracked_runs, evaluation)
+    store.sync_cell(evaluation, directory, parent_run=run)
+    client, runs = _runs(uri)
+    assert [r.info.status for r in runs] == ["FINISHED"]
+    name = "ruler/niah_single_1/512"
+    assert len(client.get_metric_history(runs[0].info.run_id, name)) == 1
+    (cell,) = read_study(uri, "study")
+    assert len(cell.results) == 4
+
+
+@pytest.mark.slow
+def test_two_processes_may_open_a_new_store_at_once(tmp_path: Path):
+    code = (
+        "import sys; from pathlib import Path; from longact_cli.tracking.store import open_store; "
+        "open_store(sys.argv[1], runs_dir=Path(sys.argv[2]), study='study')"
+    )
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    command = [sys.executable, "-c", code, uri, str(tmp_path)]
+    started = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(3)]
+    assert [(process.communicate()[1], process.returncode) for process in started] == [(b"", 0)] * 3
+    assert list_studies(uri) == ("study",)
