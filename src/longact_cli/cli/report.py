@@ -16,10 +16,8 @@ def report(
     table: Annotated[str, typer.Option("--table", help="Tables, a comma list.")] = "sparsity",
     formats: Annotated[
         str,
-        typer.Option(
-            "--format", help="Of tables md, tex, csv, json, html; of figures pdf, svg, png."
-        ),
-    ] = "md,tex,csv,json,html",
+        typer.Option("--format", help="md, tex, csv, json, html; figures: pdf, svg, png."),
+    ] = "md,tex,csv,json,html,pdf,svg",
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder; default: RUNS_DIR/reports/STUDY.")
     ] = None,
