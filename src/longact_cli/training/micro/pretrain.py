@@ -55,21 +55,22 @@ def pretrain(
     optimizers = _optimizers(model, recipe)
     tokens = 0
     for step in range(recipe.steps):
-        mixture = _phase(recipe, step).mixture
+        mixture = phase_at(recipe, step).mixture
         rows = max(1, recipe.tokens_per_step // mixture.length)
         batch = encode(tokenizer, draw_samples(rng, mixture, rows=rows), length=mixture.length)
         tokens += batch.tokens.numel()
-        _set_learning_rates(optimizers, _schedule(recipe, step))
+        _set_learning_rates(optimizers, learning_rate_factor(recipe, step))
         loss = _update(model, optimizers, batch, recipe, generator)
         progress(step + 1, recipe.steps, loss)
     return tokens
 
 
-def _phase(recipe: Recipe, step: int) -> Phase:
+def phase_at(recipe: Recipe, step: int) -> Phase:
+    """Return the phase that a step (from 0) belongs to."""
     return [phase for phase in recipe.phases if phase.start * recipe.steps <= step][-1]
 
 
-def _schedule(recipe: Recipe, step: int) -> float:
+def learning_rate_factor(recipe: Recipe, step: int) -> float:
     """Return the factor on the learning rate: linear warm-up, constant, linear decay."""
     warm = min(1.0, (step + 1) / recipe.warmup_steps)
     left = (1 - step / recipe.steps) / (1 - recipe.decay_from)
