@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from lm_eval.api.instance import Instance
 from transformers import AutoTokenizer
 
 from longact_cli.config.schema import BenchmarkConfig, ModelConfig
 from longact_cli.errors import ConfigError, PrerequisiteError
+from longact_cli.evaluation.backends import load_backend, plan_backend
 from longact_cli.evaluation.evaluate import build_samples, estimate, evaluate
+from longact_cli.evaluation.task import generation_arguments
 
 torch.set_num_threads(1)
 
@@ -133,36 +136,35 @@ def test_an_answer_does_not_depend_on_the_batch_it_was_in(tiny_checkpoint, tmp_p
     assert (tmp_path / "1.jsonl").read_bytes() == (tmp_path / "12.jsonl").read_bytes()
 
 
-def test_generation_stops_at_the_tokenizers_end_of_sequence(tiny_checkpoint):
-    from lm_eval.api.instance import Instance
-
-    from longact_cli.evaluation.backends import load_backend, plan_backend
-    from longact_cli.evaluation.task import generation_arguments
-
+def test_every_row_of_a_batch_stops_at_its_own_end_of_sequence(tiny_checkpoint):
     model = ModelConfig(name="path", path=str(tiny_checkpoint))
     tokenizer = AutoTokenizer.from_pretrained(tiny_checkpoint)
-    asked = benchmark(tasks=("niah_single_1",), context_lengths=(320,), limit=1)
-    sample = build_samples(asked, tokenizer=tokenizer)[0]
+    asked = benchmark(tasks=("niah_single_1",), context_lengths=(320,), limit=2)
+    samples = build_samples(asked, tokenizer=tokenizer)
     plan = plan_backend(str(tiny_checkpoint), model=model, benchmark=asked)
 
-    def generated() -> list[int]:
+    def generated() -> list[list[int]]:
+        """Tokens per sample, as the backend saw them before it made text of them."""
         backend = load_backend(plan, tokenizer=tokenizer)
-        seen = []
-        decode = backend.tok_decode
-        backend.tok_decode = lambda ids, **options: seen.append(ids) or decode(ids, **options)
-        arguments = (sample.prompt, generation_arguments(sample))
-        backend.generate_until(
-            [Instance("generate_until", sample, arguments, idx=0, metadata=("t", 0, 1))],
-            disable_tqdm=True,
-        )
-        return seen[-1]
+        rows, requests = [], []
+        generate = backend.model.generate
+        backend.model.generate = lambda **options: rows.append(generate(**options)) or rows[-1]
+        for number, sample in enumerate(samples):
+            arguments = (sample.prompt, generation_arguments(sample))
+            requests.append(
+                Instance("generate_until", sample, arguments, idx=0, metadata=("t", number, 1))
+            )
+        backend.generate_until(requests, disable_tqdm=True)
+        return [row[-128:].tolist() for row in rows[0]]
 
-    free = generated()
-    assert len(free) == 128
-    stop = next(token for position, token in enumerate(free) if position >= 3)
-    first = free.index(stop)
+    short, long = generated()
+    assert len(short) == len(long) == 128
+    text = tokenizer.decode(long)
+    stop = next(token for token in short[3:] if tokenizer.decode(token) not in text)
+    kept = short[: short.index(stop)]
     tokenizer.eos_token = tokenizer.convert_ids_to_tokens(stop)
-    assert generated() == free[: first + 1]
+    pads = [tokenizer.pad_token_id] * (127 - len(kept))
+    assert generated() == [[*kept, stop, *pads], long]
 
 
 def test_a_length_beyond_the_window_is_refused_before_anything_is_loaded(tiny_checkpoint, tmp_path):

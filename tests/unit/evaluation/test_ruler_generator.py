@@ -1,9 +1,11 @@
 import re
 from dataclasses import replace
+from random import Random
 
 import pytest
 
 from longact_cli.errors import ConfigError, UnknownNameError
+from longact_cli.evaluation.ruler import niah
 from longact_cli.evaluation.ruler.generator import RulerSource, make_sample
 from longact_cli.evaluation.ruler.templates import NOISE, TASKS
 
@@ -136,6 +138,14 @@ def test_the_needle_stands_once_and_holds_the_reference(task, source):
             sample.prompt,
             flags=re.MULTILINE,
         ) == list(sample.references)
+
+
+def test_a_key_that_was_drawn_before_is_drawn_again(monkeypatch):
+    drawn = iter(["asked", "asked", "a", "a", "asked", "b"])
+    monkeypatch.setattr(niah, "draw_word", lambda rng, split: next(drawn))
+    draft = niah.niah_draft(TASKS["niah_multikey_2"], Random(0), split="eval")
+    keys = [re.search(r"for (\w+) is", draft.unit(number))[1] for number in (1, 0)]
+    assert keys == ["b", "a"]
 
 
 def test_all_keys_of_a_haystack_differ(source):
