@@ -1,9 +1,10 @@
 import pytest
 import torch
-from masking_toys import K, Q, Toy
 
 from longact_cli.errors import ConfigError
 from longact_cli.masking import SaliencyProbe, find_projections
+
+from .masking_toys import K, Q, Toy
 
 ONES = torch.ones(1, 2, dtype=torch.long)
 
@@ -121,5 +122,5 @@ def test_an_unknown_norm_layout_is_refused() -> None:
     projections = find_projections(model)
     model.blocks[0].q_norm.register_forward_hook(lambda m, i, output: output.transpose(1, 2))
     ids = torch.tensor([[1, 2, 3]])
-    with pytest.raises(ConfigError, match="mask.site=proj"):
+    with pytest.raises(ConfigError, match=r"mask\.site=proj"):
         SaliencyProbe(model, projections, site="norm").add(ids, torch.ones_like(ids))

@@ -3,11 +3,12 @@ import math
 
 import pytest
 import torch
-from masking_toys import K, Q, Toy, toy_mask
 
 from longact_cli.errors import ConfigError, PrerequisiteError
 from longact_cli.masking import RowMask
 from longact_cli.masking.row_mask import mask_overlap
+
+from .masking_toys import K, Q, Toy, toy_mask
 
 BATCHES = (torch.tensor([[1, 2], [3, 4]]), torch.tensor([[5, 1], [2, 2]]))
 HALF = toy_mask([True, False, False, True], [False, True])
@@ -205,7 +206,7 @@ def test_a_backend_that_hides_gradients_is_noticed() -> None:
     row_mask = RowMask(toy())
     row_mask.set_mask(HALF)
     row_mask.arm()
-    with pytest.raises(PrerequisiteError, match="never saw the gradient of blocks.0"):
+    with pytest.raises(PrerequisiteError, match=r"never saw the gradient of blocks\.0"):
         row_mask.finish_step()
 
 

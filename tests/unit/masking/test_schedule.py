@@ -1,10 +1,11 @@
 from pathlib import Path
 
 import torch
-from masking_toys import K, Q, Toy
 
 from longact_cli.masking import MaskSchedule
 from longact_cli.masking.schedule import MaskSettings
+
+from .masking_toys import K, Q, Toy
 
 SETTINGS = MaskSettings("salient", 0.5, "proj", ("q", "k"), refresh_every=1, seed=0)
 IDS, ONES = torch.tensor([[1, 3]]), torch.ones(1, 2, dtype=torch.long)

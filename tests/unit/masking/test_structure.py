@@ -2,11 +2,12 @@ import subprocess
 import sys
 
 import pytest
-from masking_toys import Toy
 from torch import nn
 
 from longact_cli.errors import ConfigError
 from longact_cli.masking import find_projections
+
+from .masking_toys import Toy
 
 
 def test_projections_are_found_by_what_a_module_owns_in_layer_order() -> None:

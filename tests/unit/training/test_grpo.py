@@ -1,0 +1,56 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from longact_cli.config.schema import AlgorithmConfig
+from longact_cli.training.grpo import grpo_arguments
+
+FILES = sorted((Path(__file__).parents[3] / "conf" / "algorithm").glob("*.yaml"))
+
+
+def algorithm(**changes: object) -> AlgorithmConfig:
+    (path,) = (path for path in FILES if path.stem == "dapo")
+    return AlgorithmConfig.model_validate({**yaml.safe_load(path.read_text()), **changes})
+
+
+def test_batches_follow_from_prompts_group_micro_batch_and_updates(tmp_path: Path) -> None:
+    settings = {
+        "prompts_per_step": 6,
+        "group_size": 4,
+        "micro_batch_size": 8,
+        "updates_per_rollout": 2,
+    }
+    arguments = grpo_arguments(algorithm(**settings), folder=tmp_path, seed=3)
+    assert arguments.gradient_accumulation_steps == 3  # 24 rollouts in micro-batches of 8
+    assert arguments.steps_per_generation == 6  # 2 updates x 3
+    assert arguments.generation_batch_size == 48  # 12 prompts x 4
+    assert arguments.seed == 3
+
+
+def test_the_clip_range_and_the_kl_weight_reach_the_trainer(tmp_path: Path) -> None:
+    arguments = grpo_arguments(
+        algorithm(clip_low=0.1, clip_high=0.5, kl_coef=0.04), folder=tmp_path, seed=0
+    )
+    assert (arguments.epsilon, arguments.epsilon_high, arguments.beta) == (0.1, 0.5, 0.04)
+
+
+def test_defaults_of_trl_that_would_change_results_are_pinned(tmp_path: Path) -> None:
+    arguments = grpo_arguments(algorithm(), folder=tmp_path, seed=0)
+    assert arguments.bf16 is False
+    assert arguments.gradient_checkpointing is False
+    assert arguments.vllm_importance_sampling_mode == "token_truncate"
+    assert arguments.shuffle_dataset is False
+    assert arguments.report_to == []
+    assert arguments.optim == "adamw_torch"
+    assert arguments.disable_dropout is True
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_configured_algorithm_is_accepted_by_trl(path: Path, tmp_path: Path) -> None:
+    loaded = AlgorithmConfig.model_validate(yaml.safe_load(path.read_text()))
+    arguments = grpo_arguments(loaded, folder=tmp_path, seed=0)
+    assert arguments.loss_type == loaded.loss_type
+    assert arguments.steps_per_generation == loaded.updates_per_rollout * (
+        loaded.prompts_per_step * loaded.group_size // loaded.micro_batch_size
+    )
