@@ -86,7 +86,7 @@ def train_cell(config: RunConfig, *, out: Path, progress: Progress | None = None
     if resume is not None and (resume / MASK_FILE).exists():
         schedule.restore(resume / MASK_FILE)
     _LOG.info(describe_parts(config.algorithm))
-    trainer = _build_trainer(
+    trainer = build_trainer(
         config,
         model=model,
         tokenizer=tokenizer,
@@ -129,7 +129,7 @@ def save_model(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _build_trainer(
+def build_trainer(
     config: RunConfig,
     *,
     model: "PreTrainedModel",
@@ -138,6 +138,19 @@ def _build_trainer(
     max_prompt_tokens: int,
     out: Path,
 ) -> "LongActGRPOTrainer":
+    """Return the trainer of a cell, ready to run.
+
+    Args:
+        config: The cell.
+        model: Its policy, float32.
+        tokenizer: The policy's tokenizer.
+        schedule: The masks of `model`.
+        max_prompt_tokens: Room for a prompt in the window.
+        out: The cell's directory.
+
+    Raises:
+        UnknownNameError: There is no such algorithm or reward.
+    """
     trainer_class = ALGORITHMS.get(config.algorithm.name).trainer()
     from longact_cli.training.grpo import grpo_arguments
 

@@ -1,0 +1,230 @@
+"""What happens inside one optimizer step of the real trainer."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import TrainerCallback
+
+from longact_cli.config.schema import RunConfig
+from longact_cli.masking import MaskSchedule, SaliencyProbe, find_projections, select_rows
+from longact_cli.models.loading import load_model, load_tokenizer
+from longact_cli.training.train import build_trainer, mask_settings
+
+from .training_helpers import cell, with_many_end_tokens
+
+ONE_UPDATE = {"steps": 1, "updates_per_rollout": 1, "checkpoint_every": 1}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return with_many_end_tokens(tiny_checkpoint, tmp_path_factory.mktemp("model") / "checkpoint")
+
+
+class Recorder(TrainerCallback):
+    """Keeps what the optimizer is about to see, and every micro-batch with its loss."""
+
+    def __init__(self) -> None:
+        self.gradients: list[dict[str, Tensor]] = []
+        self.weights: list[dict[str, Tensor]] = []
+        self.batches: list[dict[str, Tensor]] = []
+        self.losses: list[float] = []
+        self.logs: list[dict[str, float]] = []
+
+    def on_pre_optimizer_step(self, args, state, control, model, **_) -> None:
+        self.gradients.append({n: p.grad.clone() for n, p in model.named_parameters()})
+        self.weights.append({n: p.detach().clone() for n, p in model.named_parameters()})
+
+    def on_log(self, args, state, control, logs, **_) -> None:
+        self.logs.append(dict(logs))
+
+
+def run(config: RunConfig, out: Path) -> tuple[Recorder, object]:
+    """Train the cell and return what was seen on the way, and the trainer."""
+    model = load_model(config.model.path, model=config.model)
+    trainer = build_trainer(
+        config,
+        model=model,
+        tokenizer=load_tokenizer(config.model.path),
+        schedule=MaskSchedule(model, mask_settings(config.mask, seed=config.seed)),
+        max_prompt_tokens=1000,
+        out=out,
+    )
+    recorder = Recorder()
+    trainer.add_callback(recorder)
+    compute_loss = trainer.compute_loss
+
+    def recording(model, inputs, *arguments, **keywords) -> Tensor:
+        loss = compute_loss(model, inputs, *arguments, **keywords)
+        recorder.batches.append(copy.deepcopy(inputs))
+        recorder.losses.append(loss.item())
+        return loss
+
+    trainer.compute_loss = recording
+    trainer.train()
+    return recorder, trainer
+
+
+def norm_of(tensors: dict[str, Tensor]) -> float:
+    return torch.stack([tensor.square().sum() for tensor in tensors.values()]).sum().sqrt().item()
+
+
+def test_masked_rows_get_zero_and_all_else_bitwise_the_dense_gradient(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    masked, trainer = run(cell(checkpoint, **ONE_UPDATE), tmp_path / "masked")
+    dense, _ = run(cell(checkpoint, strategy="dense", **ONE_UPDATE), tmp_path / "dense")
+    assert len(masked.batches) == 2  # gradient accumulation
+    mask = trainer._schedule.row_mask.mask
+    for name, gradient in dense.gradients[0].items():
+        rows = mask.get(name, torch.ones(len(gradient), dtype=torch.bool))
+        assert torch.equal(masked.gradients[0][name][rows], gradient[rows])
+        assert masked.gradients[0][name][~rows].abs().sum() == 0
+    assert all(dense.gradients[0][name][~rows].abs().sum() > 0 for name, rows in mask.items())
+
+
+def test_the_logged_norm_is_clipped_after_the_mask(checkpoint: Path, tmp_path: Path) -> None:
+    config = cell(checkpoint, **{**ONE_UPDATE, "max_grad_norm": 1e-3})
+    clipped, _ = run(config, tmp_path / "clipped")
+    whole, trainer = run(cell(checkpoint, **ONE_UPDATE), tmp_path / "whole")
+    dense, _ = run(cell(checkpoint, strategy="dense", **ONE_UPDATE), tmp_path / "dense")
+    assert clipped.logs[0]["grad_norm"] == pytest.approx(norm_of(whole.gradients[0]), rel=1e-5)
+    assert clipped.logs[0]["grad_norm"] < dense.logs[0]["grad_norm"]
+    assert norm_of(clipped.gradients[0]) == pytest.approx(1e-3, rel=1e-3)
+    kept = {name: whole.gradients[0][name] for name in trainer._schedule.row_mask.mask}
+    everything = {name: dense.gradients[0][name] for name in kept}
+    logs = whole.logs[0]
+    assert logs["mask/qk_grad_norm"] == pytest.approx(norm_of(kept), rel=1e-5)
+    assert logs["mask/kept_grad_norm_share"] == pytest.approx(
+        norm_of(kept) / norm_of(everything), rel=1e-5
+    )
+    assert logs["mask/qk_share_of_grad_norm"] == pytest.approx(
+        norm_of(kept) / norm_of(whole.gradients[0]), rel=1e-5
+    )
+
+
+def test_the_mask_is_the_one_of_the_distinct_prompts_of_the_step(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    config = cell(checkpoint, **ONE_UPDATE)
+    recorder, trainer = run(config, tmp_path)
+    model = load_model(config.model.path, model=config.model)
+    probe = SaliencyProbe(model, find_projections(model), site="norm")
+    prompts = {
+        tuple(ids[kept.bool()].tolist())
+        for batch in recorder.batches
+        for ids, kept in zip(batch["prompt_ids"], batch["prompt_mask"], strict=True)
+    }
+    assert len(prompts) == 2
+    for prompt in prompts:
+        ids = torch.tensor([prompt])
+        probe.add(ids, torch.ones_like(ids))
+    expected = select_rows("salient", probe.saliency(), config.mask.sparsity)
+    actual = trainer._schedule.row_mask.mask
+    assert all(torch.equal(actual[name], rows) for name, rows in expected.items())
+
+
+def test_drift_is_the_move_of_masked_rows_between_two_optimizer_steps(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    config = cell(checkpoint, **{**ONE_UPDATE, "steps": 3, "learning_rate": 0.05})
+    recorder, trainer = run(config, tmp_path)
+    mask = trainer._schedule.row_mask.mask
+    after = dict(trainer.model.named_parameters())
+    moved = {
+        name: (after[name].detach() - recorder.weights[2][name])[~rows]
+        for name, rows in mask.items()
+    }
+    assert recorder.logs[0]["mask/masked_drift_norm"] == 0.0  # no momentum yet
+    assert norm_of(moved) > 0
+    assert recorder.logs[2]["mask/masked_drift_norm"] == pytest.approx(norm_of(moved), rel=1e-5)
+    largest = max(move.abs().max().item() for move in moved.values())
+    assert recorder.logs[2]["mask/masked_drift_max"] == pytest.approx(largest, rel=1e-6)
+
+
+def test_training_leaves_no_hooks(checkpoint: Path, tmp_path: Path) -> None:
+    _, trainer = run(cell(checkpoint, **ONE_UPDATE), tmp_path)
+    assert not any(p._post_accumulate_grad_hooks for p in trainer.model.parameters())
+    assert not any(module._forward_hooks for module in trainer.model.modules())
+
+
+def log_probs(model, batch: dict[str, Tensor], temperature: float) -> Tensor:
+    """Log-probabilities of the completion tokens from the model's own logits."""
+    completion = batch["completion_ids"]
+    ids = torch.cat([batch["prompt_ids"], completion], dim=1)
+    kept = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
+    logits = model(input_ids=ids, attention_mask=kept).logits / temperature
+    predicted = logits[:, -completion.shape[1] - 1 : -1].log_softmax(-1)
+    return predicted.gather(2, completion.unsqueeze(2)).squeeze(2)
+
+
+@pytest.mark.parametrize("share", [True, False], ids=["shared prefix", "separate sequences"])
+def test_the_dapo_loss_equals_an_independent_formula(
+    share: bool, checkpoint: Path, tmp_path: Path
+) -> None:
+    config = cell(
+        checkpoint, steps=2, temperature=0.8, share_prompt_prefix=share, learning_rate=0.02
+    )
+    recorder, _ = run(config, tmp_path)
+    model = load_model(config.model.path, model=config.model)
+    low, high, updates = config.algorithm.clip_low, config.algorithm.clip_high, 2
+    clipped = 0.0
+    for index, (batch, loss) in enumerate(zip(recorder.batches, recorder.losses, strict=True)):
+        model.load_state_dict({**model.state_dict(), **recorder.weights[index // 2]})
+        with torch.no_grad():
+            importance = torch.exp(log_probs(model, batch, 0.8) - batch["old_per_token_logps"])
+        advantage = batch["advantages"].unsqueeze(1)
+        bounded = importance.clamp(1 - low, 1 + high)
+        gain = torch.minimum(importance * advantage, bounded * advantage)
+        # Token mean over one optimizer step: its share of the tokens of all updates.
+        tokens = batch["num_items_in_batch"] / updates
+        expected = -(gain * batch["completion_mask"]).sum() / tokens
+        assert loss == pytest.approx(expected.item(), abs=1e-6)
+        clipped += float((gain < importance * advantage).float().mean())
+    assert len(recorder.losses) == 4
+    assert clipped > 0  # the formula was tested where clipping acts
+    assert max(map(abs, recorder.losses)) > 1e-3
+
+
+def test_the_first_update_on_new_rollouts_is_on_policy(checkpoint: Path, tmp_path: Path) -> None:
+    config = cell(checkpoint, steps=2)
+    recorder, _ = run(config, tmp_path)
+    model = load_model(config.model.path, model=config.model)
+
+    def importance(batch: dict[str, Tensor]) -> Tensor:
+        ratios = torch.exp(log_probs(model, batch, 1.0) - batch["old_per_token_logps"])
+        return ratios[batch["completion_mask"].bool()]
+
+    with torch.no_grad():
+        first = torch.cat([importance(batch) for batch in recorder.batches[:2]])
+        assert torch.allclose(first, torch.ones_like(first), atol=1e-5)
+        model.load_state_dict({**model.state_dict(), **recorder.weights[1]})
+        second = torch.cat([importance(batch) for batch in recorder.batches[2:]])
+        assert (second - 1).abs().max() > 0.01
+
+
+def test_sharing_the_prompt_changes_no_gradient(checkpoint: Path, tmp_path: Path) -> None:
+    """Both runs score the same rollouts: generation is separate and sampled from one seed."""
+    shared, _ = run(cell(checkpoint, **ONE_UPDATE), tmp_path / "shared")
+    config = cell(checkpoint, share_prompt_prefix=False, **ONE_UPDATE)
+    separate, _ = run(config, tmp_path / "separate")
+    completions = [[b["completion_ids"] for b in r.batches] for r in (shared, separate)]
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(*completions, strict=True))
+    for name, gradient in separate.gradients[0].items():
+        scale = gradient.abs().max().item()
+        assert torch.allclose(shared.gradients[0][name], gradient, atol=1e-4 * scale), name
+
+
+def test_truncated_completions_are_left_out_of_the_dapo_loss(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    config = cell(
+        checkpoint, mask_truncated_completions=True, max_completion_tokens=3, **ONE_UPDATE
+    )
+    recorder, _ = run(config, tmp_path)
+    truncated = recorder.logs[0]["completions/clipped_ratio"]
+    left_out = [not kept.any() for batch in recorder.batches for kept in batch["completion_mask"]]
+    assert 0 < truncated < 1
+    assert sum(left_out) / len(left_out) == truncated
