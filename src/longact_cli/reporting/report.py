@@ -47,10 +47,10 @@ def write_report(
 
     Raises:
         NotFoundError: There is no such study, or nothing of it is finished.
-        UnknownNameError: There is no such table or format.
+        ConfigError: A table or format is unknown, or none is given.
         TrackingError: MLflow failed.
     """
-    _check(formats)
+    _check(tables, formats)
     builders = [TABLES.get(name) for name in tables]
     data = load_study(uri, study)
     provenance = _provenance(data, command)
@@ -68,13 +68,16 @@ def write_report(
     return ReportFiles(tuple(paths), built)
 
 
-def _check(names: Sequence[str]) -> None:
-    known = formats()
-    if not names:
-        raise ConfigError(f"report.format is empty; give some of: {', '.join(known)}")
-    for name in names:
-        if name not in known:
-            raise unknown_name("report.format", name, known)
+def _check(tables: Sequence[str], chosen: Sequence[str]) -> None:
+    for key, names, known in (
+        ("report.table", tables, TABLES.names()),
+        ("report.format", chosen, formats()),
+    ):
+        if not names:
+            raise ConfigError(f"{key} is empty; give some of: {', '.join(known)}")
+        for name in names:
+            if name not in known:
+                raise unknown_name(key, name, known)
 
 
 def _provenance(study: Study, command: str) -> Provenance:

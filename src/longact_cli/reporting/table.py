@@ -90,7 +90,7 @@ def _shown(value: float | int | str, kind: Kind) -> str:
 
 @dataclass(frozen=True)
 class Section:
-    """Rows that may be compared with each other; the title is empty if there is only one."""
+    """Rows that may be compared with each other; the title says what they have in common."""
 
     title: str
     rows: tuple[tuple[Entry, ...], ...]
