@@ -1,6 +1,7 @@
 """Train one cell: checkpoint, prompts, algorithm and mask in, a plain Hugging Face model out."""
 
 import logging
+import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -75,6 +76,7 @@ def train_cell(config: RunConfig, *, out: Path, progress: Progress | None = None
     Raises:
         ConfigError: A setting does not fit the model, e.g. prompts beyond its window.
     """
+    _refuse_many_processes()
     checkpoint = resolve_checkpoint(config.model)
     tokenizer = load_tokenizer(checkpoint, trust_remote_code=config.model.trust_remote_code)
     max_prompt_tokens = _max_prompt_tokens(config, checkpoint)
@@ -182,19 +184,31 @@ def _max_prompt_tokens(config: RunConfig, checkpoint: str) -> int:
     """Return the room the window leaves for a prompt.
 
     Raises:
-        ConfigError: Completions alone fill it.
+        ConfigError: Completions alone fill it, or a context length is beyond it.
     """
     window = config.model.max_context or context_window(checkpoint)
     room = window - config.algorithm.max_completion_tokens
-    shortest = min(config.data.context_lengths)
     if room < 1 or max(config.data.context_lengths) > window:
         raise ConfigError(
             f"data.context_lengths is {list(config.data.context_lengths)} and "
-            f"algorithm.max_completion_tokens {config.algorithm.max_completion_tokens}; the window "
-            f"of the model is {window} tokens: choose lengths up to {window} (shortest asked for: "
-            f"{shortest})"
+            f"algorithm.max_completion_tokens is {config.algorithm.max_completion_tokens}; the "
+            f"model's window is {window} tokens: choose context lengths and completions up to it"
         )
     return room
+
+
+def _refuse_many_processes() -> None:
+    """Refuse a distributed launch: files of a cell have one writer.
+
+    Raises:
+        ConfigError: The launcher started more than one process.
+    """
+    processes = os.environ.get("WORLD_SIZE", "1")
+    if processes != "1":
+        raise ConfigError(
+            f"WORLD_SIZE is {processes}; a cell is trained by one process: start it without "
+            "torchrun or accelerate launch"
+        )
 
 
 def _end_tokens(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> Sequence[int]:
