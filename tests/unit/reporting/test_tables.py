@@ -202,3 +202,14 @@ def test_the_terminal_shows_every_row_and_no_markup_of_the_data(hostile_study):
     assert "<b>x</b>" in text
     assert text.count("salient") >= 2
     assert "Missing:" in text
+
+
+def test_no_number_is_torn_on_a_terminal_of_80_columns(tracked_runs):
+    runs_dir, uri = tracked_runs
+    settings = [Setting("dense", 1.0, 0, 0.4), Setting("salient", 0.3, 0, 1.0)]
+    write_study(runs_dir, uri, "pilot", settings)
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(to_terminal(_table(uri)))
+    text = console.export_text()
+    assert "100.0" in text
+    assert "…" not in text

@@ -63,7 +63,7 @@ def _columns(strata: Sequence[Stratum]) -> tuple[Column, ...]:
             for task, length in strata
         ),
         Column("seeds", "Seeds", "count"),
-        Column("questions", "Questions", "count"),
+        Column("questions", "n", "count"),
         Column("failed", "Failed", "count"),
     )
 
