@@ -19,6 +19,9 @@ STATE_STYLES = {
     "pending": "dim",
 }
 
+# Wide enough for every table; a file or a pipe has no width of its own.
+_PIPED_WIDTH = 160
+
 
 @dataclass(frozen=True)
 class Output:
@@ -31,7 +34,8 @@ class Output:
     @property
     def out(self) -> Console:
         """Results go here."""
-        return Console(no_color=not self.color, highlight=False, soft_wrap=not sys.stdout.isatty())
+        width = None if sys.stdout.isatty() else _PIPED_WIDTH
+        return Console(no_color=not self.color, highlight=False, width=width)
 
     @property
     def err(self) -> Console:

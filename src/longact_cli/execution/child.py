@@ -58,19 +58,19 @@ def _run(directory: CellDir) -> None:
 
 
 def _train(cell: Cell, directory: CellDir, progress: "ProgressWriter") -> None:
-    from longact_cli.models.loading import resolve_checkpoint
+    from longact_cli.models.loading import local_checkpoint
     from longact_cli.training.train import train_cell as train
 
-    write_provenance(directory, checkpoint=resolve_checkpoint(cell.config.model))
+    write_provenance(directory, checkpoint=local_checkpoint(cell.config.model))
     train(cell.config, out=directory.path, progress=progress)
 
 
 def _evaluate(cell: Cell, directory: CellDir, progress: "ProgressWriter") -> None:
     from longact_cli.evaluation.evaluate import evaluate
-    from longact_cli.models.loading import resolve_checkpoint
+    from longact_cli.models.loading import local_checkpoint
 
     if cell.parent is None:
-        checkpoint = resolve_checkpoint(cell.config.model)
+        checkpoint = local_checkpoint(cell.config.model)
     else:
         checkpoint = str(_parent(directory, cell.parent).model)
     write_provenance(directory, checkpoint=checkpoint)
