@@ -1,7 +1,9 @@
 """The process of one cell: take the lease, run the stage, write DONE last."""
 
+import logging
 import os
 import signal
+import stat
 import sys
 import threading
 import time
@@ -16,13 +18,14 @@ from longact_cli.cells import (
     is_done,
     mark_done,
     read_cell,
+    read_samples,
     read_status,
     write_results,
     write_status,
 )
 from longact_cli.errors import CellFailedError, LongActError
-from longact_cli.execution.provenance import write_provenance
-from longact_cli.files import write_json
+from longact_cli.execution.provenance import add_provenance, write_provenance
+from longact_cli.files import sha256_json, write_json
 from longact_cli.plan import Cell, train_cell
 from longact_cli.plan import eval_cell as plan_eval_cell
 
@@ -32,6 +35,8 @@ _PROGRESS_SECONDS = 0.5
 def run_cell(directory: CellDir) -> int:
     """Run the cell in `directory` and return the exit code of its process."""
     _die_with_parent()
+    logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.WARNING)
+    logging.getLogger("longact_cli").setLevel(logging.INFO)
     try:
         with hold(directory):
             if not is_done(directory):
@@ -62,7 +67,8 @@ def _train(cell: Cell, directory: CellDir, progress: "ProgressWriter") -> None:
     from longact_cli.training.train import train_cell as train
 
     write_provenance(directory, checkpoint=local_checkpoint(cell.config.model))
-    train(cell.config, out=directory.path, progress=progress)
+    result = train(cell.config, out=directory.path, progress=progress)
+    add_provenance(directory, **result._asdict())
 
 
 def _evaluate(cell: Cell, directory: CellDir, progress: "ProgressWriter") -> None:
@@ -82,6 +88,12 @@ def _evaluate(cell: Cell, directory: CellDir, progress: "ProgressWriter") -> Non
         progress=progress,
     )
     write_results(directory, results)
+    add_provenance(directory, data_sha256=prompts_sha256(directory))
+
+
+def prompts_sha256(directory: CellDir) -> str:
+    """Return one hash over the prompts of an evaluation, in the order of its samples."""
+    return sha256_json([sample.prompt_sha256 for sample in read_samples(directory)])
 
 
 def _parent(directory: CellDir, digest: str) -> CellDir:
@@ -160,6 +172,4 @@ def _die_with_parent() -> None:
 
 
 def _is_pipe() -> bool:
-    import stat
-
     return stat.S_ISFIFO(os.fstat(0).st_mode) and os.getpgrp() == os.getpid()

@@ -16,7 +16,7 @@ from longact_cli.models.loading import (
     context_window,
     load_model,
     load_tokenizer,
-    resolve_checkpoint,
+    local_checkpoint,
 )
 from longact_cli.results import MetricPoint
 from longact_cli.training.algorithms import ALGORITHMS, describe_parts
@@ -34,7 +34,7 @@ from longact_cli.training.checkpoints import (
     latest_checkpoint,
 )
 from longact_cli.training.completions import RewardFunction
-from longact_cli.training.data import PromptMixture, prompt_dataset
+from longact_cli.training.data import PromptMixture, prompt_dataset, prompts_sha256
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -53,12 +53,14 @@ class TrainResult(NamedTuple):
         final_reward: Mean reward over the last 10 steps, 0..1; None where none was logged.
         seconds: Time spent in optimizer steps, those before a resume included.
         tokens: Prompt and completion tokens of all rollouts.
+        data_sha256: Hash over the run's first prompts (64 at most), in order.
     """
 
     steps: int
     final_reward: float | None
     seconds: float
     tokens: int
+    data_sha256: str
 
 
 def train_cell(config: RunConfig, *, out: Path, progress: Progress | None = None) -> TrainResult:
@@ -77,7 +79,7 @@ def train_cell(config: RunConfig, *, out: Path, progress: Progress | None = None
         ConfigError: A setting does not fit the model, e.g. prompts beyond its window.
     """
     _refuse_many_processes()
-    checkpoint = resolve_checkpoint(config.model)
+    checkpoint = local_checkpoint(config.model)
     tokenizer = load_tokenizer(checkpoint, trust_remote_code=config.model.trust_remote_code)
     max_prompt_tokens = _max_prompt_tokens(config, checkpoint)
     model = load_model(checkpoint, model=config.model)
@@ -100,7 +102,7 @@ def train_cell(config: RunConfig, *, out: Path, progress: Progress | None = None
         trainer.add_callback(ProgressCallback(progress))
     trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
     save_model(model, tokenizer, out / "model")
-    return _summary(out / "metrics.jsonl")
+    return _summary(out / "metrics.jsonl", data_sha256=prompts_sha256(trainer.train_dataset))
 
 
 def mask_settings(mask: MaskConfig, *, seed: int) -> MaskSettings:
@@ -218,7 +220,7 @@ def _end_tokens(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") 
     return tuple(dict.fromkeys([tokenizer.eos_token_id, *ids]))
 
 
-def _summary(metrics: Path) -> TrainResult:
+def _summary(metrics: Path, *, data_sha256: str) -> TrainResult:
     points = [MetricPoint(**row) for row in read_lines(metrics)]
     steps = max((point.step for point in points), default=0)
     rewards = [p.value for p in points if p.name == "reward" and p.step > steps - _FINAL_STEPS]
@@ -228,4 +230,5 @@ def _summary(metrics: Path) -> TrainResult:
         final_reward=sum(rewards) / len(rewards) if rewards else None,
         seconds=sum(point.value for point in points if point.name == "step_seconds"),
         tokens=int(max(tokens, default=0)),
+        data_sha256=data_sha256,
     )
