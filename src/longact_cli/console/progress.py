@@ -123,9 +123,11 @@ class PlanProgress:
         if not progress:
             return Text("starting", style="dim"), duration(elapsed)
         done, total = progress["done"], progress["total"]
-        left = elapsed * (total - done) / done if done else 0.0
         bar = ProgressBar(total=total, completed=done, width=30)
-        return bar, f"{done}/{total}  {duration(elapsed)} < {duration(left)}"
+        text = f"{done}/{total}  {duration(elapsed)}"
+        if progress["rate"]:
+            text += f", {duration((total - done) / progress['rate'])} left"
+        return bar, text
 
 
 @contextmanager

@@ -132,13 +132,17 @@ class ProgressWriter:
         """Report to `path`."""
         self._path = path
         self._last = 0.0
+        self._first: tuple[int, float] | None = None
 
     def __call__(self, done: int, total: int) -> None:
         """Note that `done` of `total` units are finished."""
         now = time.time()
+        self._first = self._first or (done, now)
         if now - self._last >= _PROGRESS_SECONDS or done == total:
             self._last = now
-            write_json(self._path, {"done": done, "total": total, "time": now})
+            first, since = self._first
+            rate = (done - first) / (now - since) if now > since else None
+            write_json(self._path, {"done": done, "total": total, "rate": rate})
 
 
 def _progress_writer(directory: CellDir) -> ProgressWriter:
