@@ -125,8 +125,9 @@ class PlanProgress:
         done, total = progress["done"], progress["total"]
         bar = ProgressBar(total=total, completed=done, width=30)
         text = f"{done}/{total}  {duration(elapsed)}"
-        if progress["rate"]:
-            text += f", {duration((total - done) / progress['rate'])} left"
+        rate = progress.get("rate")
+        if rate:
+            text += f", {duration((total - done) / rate)} left"
         return bar, text
 
 

@@ -52,7 +52,7 @@ def run_cell(directory: CellDir) -> int:
 def _run(directory: CellDir) -> None:
     cell = read_cell(directory)
     _verify(cell, directory)
-    progress = _progress_writer(directory)
+    progress = ProgressWriter(directory.progress)
     if cell.stage == "train":
         _train(cell, directory, progress)
     else:
@@ -143,11 +143,6 @@ class ProgressWriter:
             first, since = self._first
             rate = (done - first) / (now - since) if now > since else None
             write_json(self._path, {"done": done, "total": total, "rate": rate})
-
-
-def _progress_writer(directory: CellDir) -> ProgressWriter:
-    directory.progress.unlink(missing_ok=True)
-    return ProgressWriter(directory.progress)
 
 
 def _fail(directory: CellDir, message: str, *, code: int) -> int:

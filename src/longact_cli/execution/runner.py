@@ -140,6 +140,7 @@ class Runner:
     def _start(self, cell: Cell) -> None:
         directory = self._directory(cell)
         known = read_status(directory)
+        directory.progress.unlink(missing_ok=True)
         self._set(cell, Status("running", attempt=known.attempt + 1, started=time.time()))
         self._handles[cell.digest] = self._executor.start(directory)
 
