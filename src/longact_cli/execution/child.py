@@ -23,7 +23,8 @@ from longact_cli.cells import (
     write_results,
     write_status,
 )
-from longact_cli.errors import CellFailedError, LongActError
+from longact_cli.errors import CellFailedError, CellHeldError, LongActError
+from longact_cli.execution.base import EXIT_HELD
 from longact_cli.execution.provenance import add_provenance, write_provenance
 from longact_cli.files import sha256_json, write_json
 from longact_cli.plan import Cell, train_cell
@@ -41,6 +42,10 @@ def run_cell(directory: CellDir) -> int:
         with hold(directory):
             if not is_done(directory):
                 _run(directory)
+    except CellHeldError as error:
+        # The cell belongs to another process, and so does its status.
+        sys.stderr.write(f"error: {error}\n")
+        return EXIT_HELD
     except LongActError as error:
         return _fail(directory, str(error), code=error.exit_code)
     except Exception as error:  # noqa: BLE001 - the boundary of the process: recorded, then failed
