@@ -42,6 +42,9 @@ def run_cell(directory: CellDir) -> int:
         with hold(directory):
             if not is_done(directory):
                 _run(directory)
+            status = read_status(directory)
+            finished = status.finished or time.time()
+            write_status(directory, replace(status, state="done", finished=finished, error=None))
     except CellHeldError as error:
         # The cell belongs to another process, and so does its status.
         sys.stderr.write(f"error: {error}\n")
@@ -63,8 +66,6 @@ def _run(directory: CellDir) -> None:
     else:
         _evaluate(cell, directory, progress)
     mark_done(directory)
-    status = read_status(directory)
-    write_status(directory, replace(status, state="done", finished=time.time(), error=None))
 
 
 def _train(cell: Cell, directory: CellDir, progress: "ProgressWriter") -> None:

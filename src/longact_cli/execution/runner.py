@@ -143,8 +143,12 @@ class Runner:
         self._elsewhere.discard(cell.digest)
         status = read_status(directory)
         if status.state in ("done", "failed"):
-            self._states[cell.digest] = status.state
-            self._tell(cell, status)
+            self._take(cell, status)
+
+    def _take(self, cell: Cell, status: Status) -> None:
+        """Accept the end that another process has written."""
+        self._states[cell.digest] = status.state
+        self._tell(cell, status)
 
     def _start(self, cell: Cell) -> None:
         directory = self._directory(cell)
@@ -152,6 +156,9 @@ class Runner:
             self._elsewhere.add(cell.digest)
             return
         known = read_status(directory)
+        if known.state == "done":
+            self._take(cell, known)
+            return
         directory.progress.unlink(missing_ok=True)
         self._set(cell, Status("running", attempt=known.attempt + 1, started=time.time()))
         self._handles[cell.digest] = self._executor.start(directory)

@@ -31,13 +31,13 @@ def run(directory):
     (directory.path / "runs.txt").open("a").write("x")
     BODY
     mark_done(directory)
-    write_status(directory, replace(read_status(directory), state="done"))
 
 directory = CellDir(Path(sys.argv[1]))
 try:
     with hold(directory):
         if not is_done(directory):
             run(directory)
+        write_status(directory, replace(read_status(directory), state="done"))
 except CellHeldError:
     sys.exit(75)
 """
