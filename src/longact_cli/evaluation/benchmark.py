@@ -97,7 +97,7 @@ class Benchmark(Protocol):
 
     @property
     def scorer_version(self) -> str:
-        """Which scorer; answers stored under another one are scored again, not reused."""
+        """Which scorer; answers stored under another one are not reused."""
 
     def workloads(self) -> tuple[Workload, ...]:
         """Return the work per task and length, without reading data or loading a tokenizer.

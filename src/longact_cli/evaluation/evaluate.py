@@ -1,21 +1,25 @@
 """Evaluate one checkpoint on one benchmark: samples, answers, scores."""
 
 from importlib.metadata import version
-from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from longact_cli.config.schema import BenchmarkConfig, ModelConfig
 from longact_cli.errors import ConfigError
-from longact_cli.evaluation.ruler.generator import RulerSample, RulerSource, find_task, make_sample
-from longact_cli.evaluation.ruler.score import METRIC, SCORER_VERSION
+from longact_cli.evaluation.benchmark import (
+    Answered,
+    Benchmark,
+    Sample,
+    Workload,
+    open_benchmark,
+)
 from longact_cli.models.loading import (
     checkpoint_sha256,
     context_window,
     load_tokenizer,
     tokenizer_sha256,
 )
-from longact_cli.results import EvalResult, SampleResult
+from longact_cli.results import EvalResult
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -25,37 +29,14 @@ if TYPE_CHECKING:
     from longact_cli.evaluation.journal import Origin
 
 
-class Workload(NamedTuple):
-    """What one task at one context length costs, as upper bounds. Lengths in tokens."""
-
-    task: str
-    context_length: int
-    samples: int
-    prompt_tokens: int
-    generated_tokens: int
-
-
 def estimate(benchmark: BenchmarkConfig) -> tuple[Workload, ...]:
     """Return the work per task and length, without a tokenizer or a model.
 
     Raises:
         UnknownNameError: A task does not exist.
-        ConfigError: A length leaves no room for a prompt.
+        ConfigError: A length leaves no room for a prompt, or a setting does not suit.
     """
-    return tuple(
-        _workload(task, length, samples=benchmark.limit)
-        for task, length in product(benchmark.tasks, benchmark.context_lengths)
-    )
-
-
-def _workload(task: str, length: int, *, samples: int) -> Workload:
-    answer = find_task(task).tokens_to_generate
-    if length <= answer:
-        raise ConfigError(
-            f"benchmark.context_lengths is {length}; {task} reserves {answer} of them for the "
-            "answer: choose a larger length"
-        )
-    return Workload(task, length, samples, samples * (length - answer), samples * answer)
+    return open_benchmark(benchmark).workloads()
 
 
 def check_window(checkpoint: str, *, model: ModelConfig, benchmark: BenchmarkConfig) -> None:
@@ -77,24 +58,15 @@ def check_window(checkpoint: str, *, model: ModelConfig, benchmark: BenchmarkCon
 
 def build_samples(
     benchmark: BenchmarkConfig, *, tokenizer: "PreTrainedTokenizerBase"
-) -> tuple[RulerSample, ...]:
-    """Return all samples, ordered by task, length and index.
+) -> tuple[Sample, ...]:
+    """Return all samples in the order in which they are stored.
 
     Raises:
         UnknownNameError: A task does not exist.
-        ConfigError: A length is too short for a task.
+        ConfigError: A length is too short for a task, or data do not fit.
+        PrerequisiteError: Data are missing.
     """
-    source = RulerSource(
-        tokenizer, seed=benchmark.seed, split="eval", chat_template=benchmark.chat_template
-    )
-    coordinates = product(
-        dict.fromkeys(benchmark.tasks),
-        sorted(set(benchmark.context_lengths)),
-        range(benchmark.limit),
-    )
-    return tuple(
-        make_sample(task, length, index=index, source=source) for task, length, index in coordinates
-    )
+    return open_benchmark(benchmark).samples(tokenizer)
 
 
 def evaluate(
@@ -114,7 +86,7 @@ def evaluate(
         checkpoint: Local folder or hub id.
         model: How its weights are loaded.
         benchmark: What is asked.
-        samples_path: `samples.jsonl`; one `SampleResult` per line, ordered by task, length, index.
+        samples_path: `samples.jsonl`; one `SampleResult` per line, in the order of the samples.
         progress: Called with (answered, all) after every batch.
 
     Raises:
@@ -126,44 +98,32 @@ def evaluate(
 
     from lm_eval.evaluator import evaluate as lm_evaluate
 
-    from longact_cli.evaluation.answers import JournalLM
+    from longact_cli.evaluation.answers import JournalLM, Journals
     from longact_cli.evaluation.backends import load_backend, plan_backend
     from longact_cli.evaluation.journal import Journal
-    from longact_cli.evaluation.task import RulerTask
+    from longact_cli.evaluation.task import SampleTask
 
     plan = plan_backend(checkpoint, model=model, benchmark=benchmark)
     tokenizer = load_tokenizer(checkpoint, trust_remote_code=model.trust_remote_code)
-    samples = build_samples(benchmark, tokenizer=tokenizer)
-    journal = Journal(samples_path, origin=_origin(plan))
+    rules = open_benchmark(benchmark)
+    samples = rules.samples(tokenizer)
+    origin = _origin(plan, rules)
+    journal = Journal(samples_path, origin=origin)
     answering = JournalLM(
-        journal,
+        Journals(Journal(samples_path.with_suffix(".first.jsonl"), origin=origin), journal),
+        rules,
         load=lambda: load_backend(plan, tokenizer=tokenizer),
         tokenizer=tokenizer,
         batch_size=plan.samples_per_call,
         progress=progress or (lambda _done, _all: None),
     )
-    groups = _by_task_and_length(samples)
-    tasks = {name: RulerTask(name, group) for name, group in groups.items()}
-    scores = lm_evaluate(answering, tasks, bootstrap_iters=0, log_samples=False)["results"]
-    results = {result.id: result for result in journal.finish(sample.id for sample in samples)}
-    return tuple(
-        _result(
-            [results[sample.id] for sample in group],
-            score=scores[name].get(f"{METRIC},none"),
-            protocol=benchmark.protocol,
-        )
-        for name, group in groups.items()
-    )
+    task = SampleTask(benchmark.name, samples)
+    lm_evaluate(answering, {benchmark.name: task}, bootstrap_iters=0, log_samples=False)
+    results = journal.finish(sample.id for sample in samples)
+    return rules.aggregate([Answered(*pair) for pair in zip(samples, results, strict=True)])
 
 
-def _by_task_and_length(samples: tuple[RulerSample, ...]) -> dict[str, list[RulerSample]]:
-    groups: dict[str, list[RulerSample]] = {}
-    for sample in samples:
-        groups.setdefault(f"ruler/{sample.task}/{sample.context_length}", []).append(sample)
-    return groups
-
-
-def _origin(plan: "BackendPlan") -> "Origin":
+def _origin(plan: "BackendPlan", rules: Benchmark) -> "Origin":
     from longact_cli.evaluation.journal import Origin
     from longact_cli.evaluation.task import GENERATION
 
@@ -173,22 +133,7 @@ def _origin(plan: "BackendPlan") -> "Origin":
         tokenizer_sha256=tokenizer_sha256(plan.checkpoint),
         backend=plan.backend,
         dtype=plan.dtype,
-        generation=GENERATION,
-        scorer=SCORER_VERSION,
+        generation=f"{GENERATION}; protocol {rules.protocol}",
+        scorer=rules.scorer_version,
         packages=tuple(f"{name} {version(name)}" for name in names),
-    )
-
-
-def _result(samples: list[SampleResult], *, score: float | None, protocol: str) -> EvalResult:
-    first = samples[0]
-    return EvalResult(
-        benchmark=first.benchmark,
-        task=first.task,
-        protocol=protocol,
-        context_length=first.context_length,
-        metric=METRIC,
-        score=score,
-        n_scored=sum(sample.error is None for sample in samples),
-        n_failed=sum(sample.error is not None for sample in samples),
-        n_truncated=sum(sample.truncated for sample in samples),
     )
