@@ -4,10 +4,10 @@ from typing import Literal, NamedTuple
 
 from longact_cli.evaluation.longbench_v2 import templates
 
-Variant = Literal["0-shot", "cot", "no-context"]
+Variant = Literal["zero-shot", "cot", "no-context"]
 
 _FIRST_QUESTION: dict[Variant, str] = {
-    "0-shot": templates.ZERO_SHOT,
+    "zero-shot": templates.ZERO_SHOT,
     "cot": templates.COT,
     "no-context": templates.NO_CONTEXT,
 }
