@@ -5,7 +5,7 @@ percentages rounded to one decimal; here scores are fractions and not rounded.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 Scorer = Literal["official", "compensated"]
@@ -28,7 +28,6 @@ class Judged(NamedTuple):
     """One answered question; `parsed` is None where no answer was found in the completion."""
 
     parsed: str | None
-    answer: str
     difficulty: str
     length: str
     domain: str | None = None
@@ -62,31 +61,25 @@ def score_answer(parsed: str | None, answer: str, *, scorer: Scorer = "official"
     return float(parsed == answer)
 
 
-def score_table(judged: Iterable[Judged], *, scorer: Scorer = "official") -> tuple[Column, ...]:
+def score_table(judged: Sequence[Judged], scores: Sequence[float]) -> tuple[Column, ...]:
     """Return overall, easy, hard, short, medium, long, then every domain, then `unparsed`.
 
     `unparsed` is the share of answers without a letter, not a score.
+
+    Args:
+        judged: All answered questions.
+        scores: Their scores, in the same order.
     """
-    rows = list(judged)
-    domains = sorted({row.domain for row in rows if row.domain is not None})
-    scores = [score_answer(row.parsed, row.answer, scorer=scorer) for row in rows]
+    pairs = list(zip(judged, scores, strict=True))
+    domains = sorted({row.domain for row in judged if row.domain is not None})
     return (
         _mean("overall", scores),
-        *(
-            _mean(name, [s for s, row in zip(scores, rows, strict=True) if row.difficulty == name])
-            for name in DIFFICULTIES
-        ),
-        *(
-            _mean(name, [s for s, row in zip(scores, rows, strict=True) if row.length == name])
-            for name in LENGTHS
-        ),
-        *(
-            _mean(name, [s for s, row in zip(scores, rows, strict=True) if row.domain == name])
-            for name in domains
-        ),
-        _mean("unparsed", [float(row.parsed is None) for row in rows]),
+        *(_mean(x, [score for row, score in pairs if row.difficulty == x]) for x in DIFFICULTIES),
+        *(_mean(x, [score for row, score in pairs if row.length == x]) for x in LENGTHS),
+        *(_mean(x, [score for row, score in pairs if row.domain == x]) for x in domains),
+        _mean("unparsed", [float(row.parsed is None) for row in judged]),
     )
 
 
-def _mean(name: str, values: list[float]) -> Column:
+def _mean(name: str, values: Sequence[float]) -> Column:
     return Column(name, sum(values) / len(values) if values else None, len(values))
