@@ -1,6 +1,7 @@
-"""RULER as a benchmark: its samples, its two scorers, its averages."""
+"""RULER as a benchmark: its modes, samples, two scorers and averages."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -12,16 +13,28 @@ from longact_cli.evaluation.benchmark import (
     Sample,
     SampleScore,
     Workload,
-    held_prompt,
-    score_row,
     sha256_text,
 )
-from longact_cli.evaluation.ruler.generator import RulerSource, find_task, make_sample
-from longact_cli.evaluation.ruler.score import METRIC, SCORER_VERSION, string_match_all
+from longact_cli.evaluation.ruler.averages import averages, task_rows
+from longact_cli.evaluation.ruler.cache import Size, SizeCache
+from longact_cli.evaluation.ruler.generator import (
+    RulerSource,
+    answer_budget,
+    find_task,
+    make_prompt,
+    make_sample,
+)
+from longact_cli.evaluation.ruler.score import SCORER_VERSION, string_match_all, string_match_any
+from longact_cli.evaluation.ruler.templates import QaTask
+from longact_cli.registry import unknown_name
 from longact_cli.results import EvalResult
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+MODES = ("prefix", "no-prefix", "base")
+"""Chat with the answer's start; chat without it, for models that think; plain text with it."""
+_SIZES_PER_WRITE = 50
 
 
 @BENCHMARKS.register("ruler")
@@ -29,13 +42,26 @@ class RulerBenchmark:
     """RULER under one configuration."""
 
     def __init__(self, config: BenchmarkConfig) -> None:
-        """Keep the configuration."""
+        """Keep the configuration.
+
+        Raises:
+            ConfigError: The mode does not exist, or thoughts do not go with an answer prefix.
+        """
         self._config = config
+        if config.mode not in MODES:
+            raise unknown_name("benchmark.mode", config.mode, MODES)
+        if config.thinking_tokens and config.mode != "no-prefix":
+            raise ConfigError(
+                f"benchmark.thinking_tokens is {config.thinking_tokens} and benchmark.mode is "
+                f"{config.mode}: the answer's start leaves no room for thoughts; set "
+                "benchmark.mode=no-prefix"
+            )
 
     @property
     def protocol(self) -> str:
-        """The name of the rules."""
-        return self._config.protocol
+        """The rules and, unless it is the official one, the mode."""
+        mode = self._config.mode
+        return self._config.protocol if mode == "prefix" else f"{self._config.protocol}, {mode}"
 
     @property
     def scorer_version(self) -> str:
@@ -49,69 +75,91 @@ class RulerBenchmark:
             UnknownNameError: A task does not exist.
             ConfigError: A length leaves no room for a prompt.
         """
-        return tuple(
-            _workload(task, length, samples=self._config.limit)
-            for task, length in product(self._config.tasks, self._config.context_lengths)
+        return tuple(self._workload(task, length) for task, length in self._kinds())
+
+    def _kinds(self) -> Iterable[tuple[str, int]]:
+        lengths = sorted(set(self._config.context_lengths))
+        return product(dict.fromkeys(self._config.tasks), lengths)
+
+    def _workload(self, task: str, length: int) -> Workload:
+        samples = self._config.limit
+        answer = find_task(task).tokens_to_generate + self._config.thinking_tokens
+        if length <= answer:
+            raise ConfigError(
+                f"benchmark.context_lengths is {length}; {task} reserves {answer} of them for the "
+                "answer: choose a larger length"
+            )
+        return Workload(task, length, samples, samples * (length - answer), samples * answer)
+
+    def source(self, tokenizer: "PreTrainedTokenizerBase") -> RulerSource:
+        """Return where the samples come from."""
+        config = self._config
+        return RulerSource(
+            tokenizer,
+            seed=config.seed,
+            split="eval",
+            chat_template=config.chat_template and config.mode != "base",
+            answer_prefix=config.mode != "no-prefix",
+            thinking_tokens=config.thinking_tokens,
+            data_dir=config.data_dir,
         )
 
     def samples(self, tokenizer: "PreTrainedTokenizerBase") -> tuple[Sample, ...]:
-        """Return all samples, ordered by task, length and index."""
-        config = self._config
-        source = RulerSource(
-            tokenizer, seed=config.seed, split="eval", chat_template=config.chat_template
-        )
-        coordinates = product(
-            dict.fromkeys(config.tasks), sorted(set(config.context_lengths)), range(config.limit)
-        )
-        made = (
-            make_sample(task, length, index=index, source=source)
-            for task, length, index in coordinates
-        )
+        """Return all samples, ordered by task, length and index.
+
+        Raises:
+            ConfigError: A length is too short for a task, or data do not fit.
+            PrerequisiteError: Data are missing.
+        """
+        source = self.source(tokenizer)
         return tuple(
-            Sample(
-                id=one.id,
-                benchmark="ruler",
-                task=one.task,
-                context_length=one.context_length,
-                references=one.references,
-                prompt_tokens=one.prompt_tokens,
-                tokens_to_generate=one.tokens_to_generate,
-                prompt_sha256=sha256_text(one.prompt),
-                read_prompt=held_prompt(one.prompt),
-            )
-            for one in made
+            sample
+            for task, length in self._kinds()
+            for sample in _samples(task, length, count=self._config.limit, source=source)
         )
 
     def score(self, sample: Sample, completion: str) -> SampleScore:
-        """Return the share of references that the completion holds."""
-        return SampleScore(string_match_all(completion, sample.references), None)
+        """Return the share of references that the completion holds; any one is enough for qa."""
+        any_one = isinstance(find_task(sample.task), QaTask)
+        match = string_match_any if any_one else string_match_all
+        return SampleScore(match(completion, sample.references), None)
 
     def follow_up(self, sample: Sample, completion: str) -> Sample | None:
         """Return None: one question is enough."""
         return None
 
     def aggregate(self, answered: Sequence[Answered]) -> tuple[EvalResult, ...]:
-        """Return the mean of each task at each length."""
-        groups: dict[tuple[str, int], list[Answered]] = {}
-        for one in answered:
-            groups.setdefault((one.sample.task, one.sample.context_length), []).append(one)
-        return tuple(
-            score_row(
-                [one.result for one in group],
-                task=task,
-                context_length=length,
-                metric=METRIC,
-                protocol=self.protocol,
-            )
-            for (task, length), group in groups.items()
-        )
+        """Return the score of each task and length, then the official averages and the fill."""
+        rows = task_rows(answered, protocol=self.protocol)
+        return (*rows, *averages(rows, answered, protocol=self.protocol))
 
 
-def _workload(task: str, length: int, *, samples: int) -> Workload:
-    answer = find_task(task).tokens_to_generate
-    if length <= answer:
-        raise ConfigError(
-            f"benchmark.context_lengths is {length}; {task} reserves {answer} of them for the "
-            "answer: choose a larger length"
-        )
-    return Workload(task, length, samples, samples * (length - answer), samples * answer)
+def _samples(task: str, length: int, *, count: int, source: RulerSource) -> list[Sample]:
+    """Return the samples of one task at one length; only sizes not in the cache are measured."""
+    cache = SizeCache(task, length, source=source)
+    new: dict[int, Size] = {}
+    for index in range(count):
+        if cache.get(index) is None:
+            made = make_sample(task, length, index=index, source=source)
+            digest = sha256_text(made.prompt)
+            new[index] = Size(made.units, made.prompt_tokens, digest, made.references)
+        if len(new) == _SIZES_PER_WRITE or (new and index == count - 1):
+            cache.add(new)
+            new = {}
+    return [_sample(task, length, index, cache.known(index), source) for index in range(count)]
+
+
+def _sample(task: str, length: int, index: int, size: Size, source: RulerSource) -> Sample:
+    return Sample(
+        id=f"ruler/{task}/{length}/{index}",
+        benchmark="ruler",
+        task=task,
+        context_length=length,
+        references=size.references,
+        prompt_tokens=size.prompt_tokens,
+        tokens_to_generate=answer_budget(task, source=source),
+        prompt_sha256=size.prompt_sha256,
+        read_prompt=partial(
+            make_prompt, task, length, index=index, units=size.units, source=source
+        ),
+    )
