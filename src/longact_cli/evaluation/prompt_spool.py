@@ -1,18 +1,23 @@
 """Keep long prompts out of memory: a temporary file that only this process sees."""
 
 import tempfile
+import weakref
 import zlib
 from collections.abc import Callable
+from functools import cached_property
+from typing import IO
 
 _FAST = 1
 
 
 class PromptSpool:
-    """Prompts, compressed, in a file that disappears with this object."""
+    """Prompts, compressed, in a file that disappears with this object and its readers."""
 
-    def __init__(self) -> None:
-        """Open an empty spool in the system's folder for temporary files."""
-        self._file = tempfile.TemporaryFile()
+    @cached_property
+    def _file(self) -> IO[bytes]:
+        file = tempfile.TemporaryFile()
+        weakref.finalize(self, file.close)
+        return file
 
     def add(self, prompt: str) -> Callable[[], str]:
         """Store a prompt and return the function that reads it back."""

@@ -80,6 +80,8 @@ def rescore(
         UnknownNameError: There is no such benchmark or scorer.
     """
     rules = find_rules(benchmark, scorer)
+    if not source.is_file():
+        raise ConfigError(f"--rescore is {source}, and there is no such file; check the path")
     scored: list[RowScore] = []
     with _output(out) as stream:
         for number, row in _read_rows(source):
