@@ -76,7 +76,7 @@ class InfiniteBench:
         return f"infinitebench-{self._scorer}"
 
     @property
-    def _coordinates(self) -> product[tuple[str, int]]:
+    def _coordinates(self) -> "product[tuple[str, int]]":
         lengths = sorted(set(self._config.context_lengths))
         return product(dict.fromkeys(self._config.tasks), lengths)
 
