@@ -242,20 +242,20 @@ def _judged(row: RowScore) -> Judged:
 def _averages(tasks: tuple[TaskSummary, ...]) -> tuple[Aggregate, ...]:
     """Return the plain mean over tasks, per context length and over all; RULER's weighted ones too.
 
-    Source of the weights: NVIDIA/RULER c3f5e3b, README.md: they grow (`inc`) or shrink (`dec`)
-    linearly over the context lengths in order.
+    A mean exists only where every part of it has a score. Source of the weights: NVIDIA/RULER
+    c3f5e3b, README.md: they grow or shrink linearly over the context lengths in order.
     """
     lengths = sorted({task.context_length for task in tasks if task.context_length is not None})
     by_length = [
-        _average(f"average/{length}", [task for task in tasks if task.context_length == length])
+        _average(f"mean/{length}", [task for task in tasks if task.context_length == length])
         for length in lengths
     ]
-    rows = [_average("average", list(tasks)), *by_length]
+    rows = [_average("mean", list(tasks)), *by_length]
     scores = [one.score for one in by_length if one.score is not None]
     if len(lengths) > 1 and len(scores) == len(lengths):
         rising = list(range(1, len(scores) + 1))
-        rows.append(_weighted("wavg_inc", scores, rising))
-        rows.append(_weighted("wavg_dec", scores, rising[::-1]))
+        rows.append(_weighted("weighted_increasing", scores, rising))
+        rows.append(_weighted("weighted_decreasing", scores, rising[::-1]))
     return tuple(rows)
 
 
@@ -266,7 +266,7 @@ def _weighted(name: str, scores: list[float], weights: list[int]) -> Aggregate:
 
 def _average(name: str, tasks: list[TaskSummary]) -> Aggregate:
     scores = [task.score for task in tasks if task.score is not None]
-    return Aggregate(name, _mean(scores), len(scores))
+    return Aggregate(name, _mean(scores) if len(scores) == len(tasks) else None, len(tasks))
 
 
 def _notes(
@@ -276,11 +276,14 @@ def _notes(
     notes = []
     if failed:
         notes.append(f"{failed} of {len(scored)} rows have no prediction: no score counts them")
+    silent = [_name(task) for task in tasks if task.score is None]
+    if silent:
+        notes.append(f"no row of {', '.join(silent)} has a prediction: there is no mean over tasks")
     counted = Counter(row.note for row in scored if row.note)
     notes += [f"{note} ({count} rows)" for note, count in counted.items()]
     models = {value for row in scored for key, value in row.labels if key == "model"}
     if len(models) > 1:
         notes.append(f"rows of {len(models)} models are mixed: {', '.join(sorted(models))}")
     if benchmark == "infinitebench" and len(tasks) < _INFINITEBENCH_TASKS:
-        notes.append(f"the average covers {len(tasks)} of {_INFINITEBENCH_TASKS} tasks")
+        notes.append(f"the mean covers {len(tasks)} of {_INFINITEBENCH_TASKS} tasks")
     return tuple(notes)

@@ -7,7 +7,12 @@ from longact_cli.evaluation.benchmark import SampleScore
 from longact_cli.evaluation.infinitebench import score as infinitebench
 from longact_cli.evaluation.infinitebench.labels import first_text
 from longact_cli.evaluation.longbench_v2 import score as longbench
-from longact_cli.evaluation.ruler.score import SCORER_VERSION, clean_completion
+from longact_cli.evaluation.ruler.score import (
+    SCORER_VERSION,
+    clean_completion,
+    string_match_all,
+    string_match_any,
+)
 from longact_cli.registry import unknown_name
 
 Row = Mapping[str, object]
@@ -17,15 +22,10 @@ _RESPONSE = ("response", "prediction")  # `pred` is the extracted letter in the 
 _OUTPUTS = ("outputs", "refs")
 _REFERENCE = ("reference", "ground_truth", "label")
 
-_RULER_FAMILIES = {
-    "niah": "all",
-    "vt": "all",
-    "variable_tracking": "all",
-    "cwe": "all",
-    "common_words_extraction": "all",
-    "fwe": "all",
-    "freq_words_extraction": "all",
-    "qa": "any",
+_RULER_FAMILIES: dict[str, Callable[[str, Sequence[str]], float]] = {
+    **dict.fromkeys(("niah", "vt", "variable_tracking", "cwe", "fwe"), string_match_all),
+    **dict.fromkeys(("common_words_extraction", "freq_words_extraction"), string_match_all),
+    "qa": string_match_any,
 }
 
 
@@ -95,10 +95,9 @@ def _score_ruler(row: Row) -> RowScore:
     prediction = _prediction(row, _PREDICTION)
     if prediction is None:
         return scored
-    text = clean_completion(prediction).lower()
-    found = [reference for reference in references if reference.lower() in text]
-    any_of = _RULER_FAMILIES[family] == "any"
-    score = float(bool(found)) if any_of else len(found) / len(references)
+    text = clean_completion(prediction)
+    found = [reference for reference in references if reference.lower() in text.lower()]
+    score = _RULER_FAMILIES[family](prediction, references)
     return scored._replace(score=score, parsed=", ".join(found) or None, empty=not text)
 
 

@@ -5,11 +5,12 @@ import pytest
 from benchmark_data import INPUTS, infinitebench_row, write_infinitebench
 from longact_cli.config.schema import BenchmarkConfig
 from longact_cli.errors import ConfigError, PrerequisiteError, UnknownNameError
-from longact_cli.evaluation.benchmark import open_benchmark
+from longact_cli.evaluation.benchmark import Answered, Sample, open_benchmark
 from longact_cli.evaluation.infinitebench.data import find_rows, read_row
 from longact_cli.evaluation.infinitebench.prompts import Row, chat, label, prompt_text
 from longact_cli.evaluation.infinitebench.tasks import FAMILIES, TASKS
 from longact_cli.evaluation.infinitebench.templates import TEMPLATES
+from longact_cli.results import EvalResult, SampleResult
 
 ORACLE = {
     "kv_retrieval": "v-1",
@@ -215,3 +216,42 @@ def test_an_unknown_name_is_refused(changes, message):
 def test_a_length_without_room_for_the_answer_is_refused():
     with pytest.raises(ConfigError, match="math_calc reserves 30000"):
         open_benchmark(config(tasks=["math_calc"], context_lengths=[4096])).workloads()
+
+
+def test_the_mean_over_tasks_is_plain_and_needs_every_task(tmp_path, tokenizer):
+    for task in ("passkey", "math_find"):
+        write_infinitebench(tmp_path, task)
+    rules = open_benchmark(config(tasks=["passkey", "math_find"], data_dir=str(tmp_path)))
+    samples = rules.samples(tokenizer)
+
+    def rows(scores: list[float | None]) -> dict[str, EvalResult]:
+        return {row.task: row for row in rules.aggregate(answered(samples, scores))}
+
+    complete = rows([1.0, 1.0, 0.0, None])
+    assert (complete["passkey"].score, complete["math_find"].score) == (1.0, 0.0)
+    assert complete["math_find"].n_failed == 1
+    assert (complete["mean"].score, complete["mean"].n_scored) == (0.5, 3)
+    assert rows([1.0, 1.0, None, None])["mean"].score is None
+
+
+def answered(samples: tuple[Sample, ...], scores: list[float | None]) -> list[Answered]:
+    return [
+        Answered(
+            sample,
+            SampleResult(
+                id=sample.id,
+                benchmark=sample.benchmark,
+                task=sample.task,
+                context_length=sample.context_length,
+                prompt_sha256=sample.prompt_sha256,
+                prompt_tokens=sample.prompt_tokens,
+                completion=None if score is None else "x",
+                completion_tokens=None,
+                references=sample.references,
+                score=score,
+                truncated=False,
+                error="broken" if score is None else None,
+            ),
+        )
+        for sample, score in zip(samples, scores, strict=True)
+    ]

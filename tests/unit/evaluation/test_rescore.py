@@ -50,12 +50,12 @@ def test_infinitebench_rows_keep_their_fields_and_gain_score_and_parsed(
     tasks = {task.task: task for task in summary.tasks}
     assert tasks["passkey"] == ("passkey", None, 0.5, 2, 1, 1, 1)
     assert tasks["math_find"] == ("math_find", None, None, 0, 1, 0, 0)
-    # the mean of passkey, code_debug and math_calc; math_find has no score to average
-    assert summary.aggregates == (("average", (0.5 + debug + 1.0) / 3, 3),)
+    assert summary.aggregates == (("mean", None, 4),)  # math_find has no score
     assert (summary.n_scored, summary.n_failed) == (4, 2)
     assert summary.notes == (
         "2 of 6 rows have no prediction: no score counts them",
-        "the average covers 4 of 12 tasks",
+        "no row of math_find has a prediction: there is no mean over tasks",
+        "the mean covers 4 of 12 tasks",
     )
 
 
@@ -141,20 +141,20 @@ def test_ruler_rows_average_over_tasks_and_lengths(tmp_path):
     tasks = {(task.task, task.context_length): task.score for task in summary.tasks}
     assert tasks == {("vt", 4096): 1, ("qa_1", 4096): 1, ("vt", 8192): 0.5, ("qa_1", 8192): 0}
     assert {one.name: one.score for one in summary.aggregates} == {
-        "average": 0.625,
-        "average/4096": 1.0,
-        "average/8192": 0.25,
-        "wavg_inc": pytest.approx((1 * 1.0 + 2 * 0.25) / 3),
-        "wavg_dec": pytest.approx((2 * 1.0 + 1 * 0.25) / 3),
+        "mean": 0.625,
+        "mean/4096": 1.0,
+        "mean/8192": 0.25,
+        "weighted_increasing": pytest.approx((1 * 1.0 + 2 * 0.25) / 3),
+        "weighted_decreasing": pytest.approx((2 * 1.0 + 1 * 0.25) / 3),
     }
 
 
 def test_the_summary_is_plain_json(tmp_path):
-    source = write(tmp_path / "in.jsonl", INFINITEBENCH)
+    source = write(tmp_path / "in.jsonl", INFINITEBENCH[:5])
     value = json.loads(json.dumps(summary_json(rescore("infinitebench", source))))
-    assert (value["n"], value["n_scored"], value["n_failed"]) == (6, 4, 2)
+    assert (value["n"], value["n_scored"], value["n_failed"]) == (5, 4, 1)
     assert value["tasks"]["passkey"]["score"] == 0.5
-    assert value["aggregates"]["average"] == 0.5
+    assert value["aggregates"]["mean"] == 0.5  # 0.5, 0 and 1
     assert value["scorer"] == "infinitebench-2024-06"
 
 

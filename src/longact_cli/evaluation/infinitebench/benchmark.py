@@ -32,7 +32,7 @@ from longact_cli.results import EvalResult
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_AVERAGE = "average"
+_MEAN = "mean"
 
 
 class _Question(NamedTuple):
@@ -187,8 +187,8 @@ def _average(rows: list[EvalResult]) -> EvalResult | None:
     if len(rows) == 1:
         return None
     return rows[0]._replace(
-        task=_AVERAGE,
-        metric="mean_of_tasks",
+        task=_MEAN,
+        metric="mean_score",
         score=sum(scores) / len(scores) if len(scores) == len(rows) else None,
         n_scored=sum(row.n_scored for row in rows),
         n_failed=sum(row.n_failed for row in rows),
