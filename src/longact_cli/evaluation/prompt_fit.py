@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from longact_cli.errors import ConfigError, PrerequisiteError
 from longact_cli.evaluation.tokens import count_prompt_tokens
-from longact_cli.evaluation.truncation import Halves, truncate_middle
+from longact_cli.evaluation.truncation import Halves, LongText
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -100,8 +100,9 @@ def fit_prompt(
     """
     room = budget.prompt - count_prompt_tokens(tokenizer, wrap(""))
     room = room if budget.message is None else min(room, budget.message)
+    whole = LongText(text, tokenizer=tokenizer)
     while room >= _SMALLEST_MESSAGE:
-        cut = truncate_middle(text, tokenizer=tokenizer, max_tokens=room, halves=budget.halves)
+        cut = whole.cut(room, halves=budget.halves)
         prompt = wrap(cut.text)
         tokens = count_prompt_tokens(tokenizer, prompt)
         if tokens <= budget.prompt:

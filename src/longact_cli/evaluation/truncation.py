@@ -40,31 +40,32 @@ def keep_ends(tokens: Sequence[T], max_tokens: int, *, halves: Halves = "exact")
     return [*tokens[:head], *tokens[-tail:]]
 
 
-def truncate_middle(
-    text: str,
-    *,
-    tokenizer: "PreTrainedTokenizerBase",
-    max_tokens: int,
-    halves: Halves = "exact",
-) -> Truncation:
-    """Cut a text to a budget; a text that fits comes back unchanged, byte for byte.
+class LongText:
+    """A text, encoded once, that can be cut to several budgets.
 
     As in the official code, the tokenizer's own special tokens (a start token, say) count, and
-    special tokens vanish from a text that is cut. Joining the ends can create a few tokens more
-    than the budget when the result is tokenised again.
-
-    Args:
-        text: The whole prompt before the chat template.
-        tokenizer: Of the model that will read it.
-        max_tokens: Budget of the text, at least 2.
-        halves: How an odd budget is shared.
+    special tokens vanish from a text that is cut.
     """
-    tokens = tokenizer.encode(text)
-    kept = keep_ends(tokens, max_tokens, halves=halves)
-    if len(kept) == len(tokens):
-        return Truncation(text, tokens_in=len(tokens), tokens_cut=0)
-    return Truncation(
-        str(tokenizer.decode(list(kept), skip_special_tokens=True)),
-        tokens_in=len(tokens),
-        tokens_cut=len(tokens) - len(kept),
-    )
+
+    def __init__(self, text: str, *, tokenizer: "PreTrainedTokenizerBase") -> None:
+        """Encode the whole prompt, as it is before the chat template."""
+        self._text, self._tokenizer = text, tokenizer
+        self._tokens: list[int] = tokenizer.encode(text)
+
+    def cut(self, max_tokens: int, *, halves: Halves = "exact") -> Truncation:
+        """Return the text within a budget; where it fits, unchanged, byte for byte.
+
+        Joining the ends can create a few tokens more than the budget when the result is encoded.
+
+        Args:
+            max_tokens: Budget of the text, at least 2.
+            halves: How an odd budget is shared.
+        """
+        kept = keep_ends(self._tokens, max_tokens, halves=halves)
+        if len(kept) == len(self._tokens):
+            return Truncation(self._text, tokens_in=len(kept), tokens_cut=0)
+        return Truncation(
+            str(self._tokenizer.decode(list(kept), skip_special_tokens=True)),
+            tokens_in=len(self._tokens),
+            tokens_cut=len(self._tokens) - len(kept),
+        )

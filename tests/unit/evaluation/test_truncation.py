@@ -1,6 +1,6 @@
 import pytest
 
-from longact_cli.evaluation.truncation import keep_ends, truncate_middle
+from longact_cli.evaluation.truncation import LongText, keep_ends
 
 
 class Letters:
@@ -42,25 +42,30 @@ def test_a_budget_without_room_for_both_ends_is_refused(budget):
 
 
 def test_a_cut_text_reports_what_it_lost():
-    cut = truncate_middle("abcdefghij", tokenizer=Letters(), max_tokens=4)
+    cut = LongText("abcdefghij", tokenizer=Letters()).cut(4)
     assert cut == ("abij", 10, 6)
 
 
 def test_a_text_that_fits_is_returned_unchanged():
-    assert truncate_middle("a<s>b", tokenizer=Letters(), max_tokens=5) == ("a<s>b", 5, 0)
+    assert LongText("a<s>b", tokenizer=Letters()).cut(5) == ("a<s>b", 5, 0)
 
 
 def test_the_tokenizers_start_token_counts_and_vanishes():
-    cut = truncate_middle("abcdefghij", tokenizer=Letters(bos=True), max_tokens=4)
+    cut = LongText("abcdefghij", tokenizer=Letters(bos=True)).cut(4)
     assert cut == ("aij", 11, 7)
 
 
 def test_a_real_tokenizer_keeps_the_ends_of_a_text(tokenizer):
     text = " ".join(f"word{number}" for number in range(300))
-    cut = truncate_middle(text, tokenizer=tokenizer, max_tokens=40)
+    cut = LongText(text, tokenizer=tokenizer).cut(40)
     ids = tokenizer.encode(text)
     assert cut.tokens_in == len(ids)
     assert cut.tokens_cut == len(ids) - 40
     assert cut.text == tokenizer.decode(ids[:20] + ids[-20:])
     assert cut.text.startswith("word0 ")
     assert cut.text.endswith("word299")
+
+
+def test_one_text_can_be_cut_to_several_budgets():
+    text = LongText("abcdefghij", tokenizer=Letters())
+    assert [text.cut(budget).text for budget in (4, 10, 3)] == ["abij", "abcdefghij", "aij"]
