@@ -149,9 +149,10 @@ class JournalLM(LM):  # type: ignore[misc]  # lm-eval has no types
     def _generate(
         self, questions: Sequence[Question]
     ) -> tuple[list[tuple[Question, str]], list[SampleResult]]:
+        backend = self._backend  # a model that does not load is no failure of these samples
         try:
             with _sampling_seed(questions):
-                completions = self._backend.generate_until(_requests(questions), disable_tqdm=True)
+                completions = backend.generate_until(_requests(questions), disable_tqdm=True)
         except (RuntimeError, ValueError, OSError) as error:
             if len(questions) > 1:
                 parts = [self._generate([question]) for question in questions]

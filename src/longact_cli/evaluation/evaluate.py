@@ -13,6 +13,7 @@ from longact_cli.evaluation.benchmark import (
     Workload,
     open_benchmark,
 )
+from longact_cli.evaluation.vllm_cpu import vllm_version
 from longact_cli.models.loading import (
     checkpoint_sha256,
     context_window,
@@ -127,7 +128,9 @@ def _origin(plan: "BackendPlan", rules: Benchmark) -> "Origin":
     from longact_cli.evaluation.journal import Origin
     from longact_cli.evaluation.task import GENERATION
 
-    names = ("lm_eval", "torch", "transformers", *(("vllm",) if plan.backend == "vllm" else ()))
+    packages = [f"{name} {version(name)}" for name in ("lm_eval", "torch", "transformers")]
+    if plan.backend == "vllm":
+        packages.append(f"vllm {vllm_version()}")
     return Origin(
         checkpoint_sha256=checkpoint_sha256(plan.checkpoint),
         tokenizer_sha256=tokenizer_sha256(plan.checkpoint),
@@ -135,5 +138,5 @@ def _origin(plan: "BackendPlan", rules: Benchmark) -> "Origin":
         dtype=plan.dtype,
         generation=f"{GENERATION}; protocol {rules.protocol}",
         scorer=rules.scorer_version,
-        packages=tuple(f"{name} {version(name)}" for name in names),
+        packages=tuple(packages),
     )
