@@ -20,6 +20,8 @@ from longact_cli.evaluation.ruler.words import Split, is_train_key, word_list
 
 _COMMON = 10
 _SHORT_LENGTH = 4096
+_TOKENS_PER_ITEM = 3
+"""A number, its dot and a word take at least as many tokens."""
 
 
 class Regime(NamedTuple):
@@ -55,8 +57,9 @@ def cwe_draft(context_length: int, rng: Random, *, split: Split) -> Draft:
     common = rng.sample(_answer_words(split), _COMMON)
     taken = set(common)
     others = [word for word in cwe_words() if word not in taken]
+    most = context_length // (_TOKENS_PER_ITEM * repeats.uncommon) + 1
     example = _example(rng.sample(cwe_words(), repeats.example_words), repeats, rng)
-    rng.shuffle(others)
+    others = rng.sample(others, min(len(others), most))
     seed = rng.getrandbits(64)
     head, tail = CWE_TEMPLATE.format(context="\0").split("\0")
 

@@ -8,8 +8,7 @@ needle's place; every sample has its own random stream; keys are distinct.
 
 import re
 from bisect import bisect_right
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Sequence
 from itertools import pairwise
 from random import Random
 from typing import NamedTuple
@@ -32,34 +31,32 @@ from longact_cli.evaluation.ruler.words import Split
 DEPTHS = tuple(int(depth) for depth in np.round(np.linspace(0, 100, num=40)))
 """Where needles may stand, in percent of the sentences."""
 _SENTENCE_END = re.compile(r"[.!?][\"')\]\u2019\u201d]*$")
+_SPARE_WORDS = 8
 _ABBREVIATIONS = frozenset({"Mr.", "Mrs.", "Ms.", "Dr.", "St.", "vs.", "e.g.", "i.e.", "etc."})
 
 
-@dataclass(eq=False)
 class Essays:
     """The essays' words in order, and what of them has been measured. Lengths in words.
 
-    Beyond the last word the first one follows again.
+    Beyond the last word the first one follows again. Only as many words as a length needs are
+    looked at.
     """
 
-    words: tuple[str, ...]
-
-    @cached_property
-    def _ends(self) -> list[int]:
-        """Numbers of words after which a sentence ends."""
-        return [
-            number + 1
-            for number, word in enumerate(self.words)
-            if _SENTENCE_END.search(word) and word not in _ABBREVIATIONS
-        ]
+    def __init__(self, words: Sequence[str]) -> None:
+        """Keep the words."""
+        self.words = tuple(words)
+        self._scanned = 0
+        self._ends: list[int] = []  # numbers of words after which a sentence ends
+        self._frame: PromptFrame | None = None
+        self._sums = _Sums(np.zeros(1, dtype=np.int64))
 
     def slice(self, first: int, last: int) -> str:
         """Return the words from `first` up to, and without, `last`."""
         size = len(self.words)
         if first // size == max(first, last - 1) // size:
             return " ".join(self.words[first % size : first % size + last - first])
-        parts = [self.slice(first, (first // size + 1) * size)]
-        return " ".join([*parts, self.slice((first // size + 1) * size, last)])
+        border = (first // size + 1) * size
+        return " ".join([self.slice(first, border), self.slice(border, last)])
 
     def word(self, number: int) -> str:
         """Return one word."""
@@ -76,26 +73,38 @@ class Essays:
 
     def _whole(self, words: int) -> int:
         rounds, rest = divmod(words, len(self.words))
+        self._scan(len(self.words) if rounds else rest)
         return rounds * len(self._ends) + bisect_right(self._ends, rest)
 
+    def _scan(self, words: int) -> None:
+        """Find the ends of sentences among the first words of a round."""
+        for number in range(self._scanned, words):
+            word = self.words[number]
+            if _SENTENCE_END.search(word) and word not in _ABBREVIATIONS:
+                self._ends.append(number + 1)
+        self._scanned = max(self._scanned, words)
+
     def _end(self, sentence: int) -> int:
+        """Return the words up to the end of a sentence that has been scanned."""
         if sentence == 0:
             return 0
+        if sentence <= len(self._ends):
+            return self._ends[sentence - 1]
         rounds, place = divmod(sentence - 1, len(self._ends))
         return rounds * len(self.words) + self._ends[place]
 
-    def tokens(self, frame: PromptFrame) -> "_Sums":
-        """Return the tokens of all words, each with a blank before it."""
-        if self._measured is None or self._measured[0] is not frame:
-            counts = frame.counts([f" {word}" for word in self.words])
-            self._measured = (frame, _Sums(np.concatenate([[0], np.cumsum(counts)])))
-        return self._measured[1]
-
-    _measured: "tuple[PromptFrame, _Sums] | None" = None
+    def tokens(self, frame: PromptFrame, words: int) -> "_Sums":
+        """Return the tokens of at least the first `words` words, each with a blank before it."""
+        wanted = min(words, len(self.words))
+        known = len(self._sums.round) - 1 if self._frame is frame else 0
+        if wanted > known:
+            counts = frame.counts([f" {word}" for word in self.words[:wanted]])
+            self._frame, self._sums = frame, _Sums(np.concatenate([[0], np.cumsum(counts)]))
+        return self._sums
 
 
 class _Sums(NamedTuple):
-    """Tokens of the first n words of one round, for n = 0 to all."""
+    """Tokens of the first n words of one round, for n = 0 to the last one measured."""
 
     round: "np.ndarray[tuple[int], np.dtype[np.int64]]"
 
@@ -182,7 +191,7 @@ def _measure(
 
     Every piece starts with its blank, where pre-tokenizers cut; only the edges are encoded anew.
     """
-    sums = essays.tokens(frame)
+    sums = essays.tokens(frame, budget + _SPARE_WORDS)  # a word has one token or more
     fixed = frame.tokens(frame.surroundings[0] + question.head)
     tail = question.tail + frame.ending(prefix)
 
