@@ -57,6 +57,7 @@ CASES = [
     ("The correct answer is\n(A)", None),
     ("The correct answer is\t(A)", None),
     ("The correct answer is( A )", None),
+    ("The correct answer is(A)", None),
     ("The correct answer is ( B )", None),
     ("The correct answer is (A\x00)", None),
     ("The correct answer is A\x00", "A"),
