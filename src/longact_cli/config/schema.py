@@ -117,8 +117,7 @@ class BenchmarkConfig(_Frozen):
     """Which questions a checkpoint is asked, and how."""
 
     name: str
-    protocol: Literal["official", "lm-eval"] = "official"
-    """lm-eval: its own tasks, for comparison."""
+    protocol: Literal["official"] = "official"
     tasks: Names
     context_lengths: Lengths
     """Prompt + answer, in tokens, at most."""

@@ -10,7 +10,7 @@ def show_rescored(output: Output, summary: RescoreSummary) -> None:
     """Print the mean of each task in percent, its counts, and the aggregates."""
     table = Table(title=f"{summary.benchmark}, scorer {summary.scorer}", title_justify="left")
     for name in ("task", "length", "score %", "n", "failed", "empty", "unparsed"):
-        table.add_column(name, justify="left" if name == "task" else "right")
+        table.add_column(name, justify="left" if name == "task" else "right", no_wrap=True)
     for task in summary.tasks:
         table.add_row(
             task.task,

@@ -13,7 +13,7 @@ def show_workload(output: Output, title: str, loads: Sequence[TaskLoad], *, exac
     heading = title if exact else f"{title} (at most)"
     table = Table(title=heading, title_justify="left")
     for name in ("task", "length", "samples", "tokens in", "tokens out", "fill %", "truncated"):
-        table.add_column(name, justify="left" if name == "task" else "right")
+        table.add_column(name, justify="left" if name == "task" else "right", no_wrap=True)
     for load in loads:
         output.data({"event": "workload", "exact": exact, **load._asdict()})
         table.add_row(

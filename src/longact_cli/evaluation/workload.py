@@ -35,6 +35,7 @@ def measure_workload(
 
     Raises:
         ConfigError: A setting does not suit the benchmark or the data.
+        PrerequisiteError: A file is not in the data folder.
     """
     rules = open_benchmark(benchmark)
     bounds = rules.workloads()
@@ -43,6 +44,8 @@ def measure_workload(
         tokenizer = load_tokenizer(checkpoint, trust_remote_code=model.trust_remote_code)
         samples = rules.samples(tokenizer)
     except (PrerequisiteError, OSError):
+        if benchmark.data_dir is not None:
+            raise
         return tuple(_bound(work) for work in bounds), False
     groups: dict[tuple[str, int], list[Sample]] = {}
     for sample in samples:

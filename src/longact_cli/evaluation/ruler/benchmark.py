@@ -16,7 +16,7 @@ from longact_cli.evaluation.benchmark import (
     sha256_text,
 )
 from longact_cli.evaluation.ruler.averages import averages, task_rows
-from longact_cli.evaluation.ruler.cache import Size, SizeCache
+from longact_cli.evaluation.ruler.cache import Size, SizeCache, data_of
 from longact_cli.evaluation.ruler.generator import (
     RulerSource,
     answer_budget,
@@ -74,8 +74,13 @@ class RulerBenchmark:
         Raises:
             UnknownNameError: A task does not exist.
             ConfigError: A length leaves no room for a prompt.
+            PrerequisiteError: A file is not in the data folder.
         """
-        return tuple(self._workload(task, length) for task, length in self._kinds())
+        loads = tuple(self._workload(task, length) for task, length in self._kinds())
+        if self._config.data_dir is not None:
+            for task in self._config.tasks:
+                data_of(task, self._config.data_dir)
+        return loads
 
     def _kinds(self) -> Iterable[tuple[str, int]]:
         lengths = sorted(set(self._config.context_lengths))

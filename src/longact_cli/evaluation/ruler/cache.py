@@ -69,13 +69,21 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "longact"
 
 
-def _source_key(task: str, source: RulerSource) -> list[str]:
+def data_of(task: str, data_dir: str | None) -> str:
+    """Return a text that changes with the data a task needs; `none` where it needs none.
+
+    Raises:
+        PrerequisiteError: A file is not in the folder.
+    """
     definition = find_task(task)
-    data = "none"
     if isinstance(definition, QaTask):
-        data = data_key(definition.data, source.data_dir)
-    elif isinstance(definition, NiahTask) and definition.haystack == "essay":
-        data = data_key("essays", source.data_dir)
+        return data_key(definition.data, data_dir)
+    if isinstance(definition, NiahTask) and definition.haystack == "essay":
+        return data_key("essays", data_dir)
+    return "none"
+
+
+def _source_key(task: str, source: RulerSource) -> list[str]:
     settings = (
         GENERATOR_VERSION,
         source.seed,
@@ -84,7 +92,7 @@ def _source_key(task: str, source: RulerSource) -> list[str]:
         source.answer_prefix,
         source.thinking_tokens,
         source.tokenizer_sha256,
-        data,
+        data_of(task, source.data_dir),
     )
     return [str(setting) for setting in settings]
 

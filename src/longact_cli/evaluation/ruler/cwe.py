@@ -20,6 +20,7 @@ from longact_cli.evaluation.ruler.words import Split, is_train_key, word_list
 
 _COMMON = 10
 _SHORT_LENGTH = 4096
+_FIRST_WORDS = 64
 _TOKENS_PER_ITEM = 3
 """A number, its dot and a word take at least as many tokens."""
 
@@ -109,15 +110,18 @@ def _measure(
     common, others = words
     before, ending = frame.surroundings[0], frame.ending(CWE_PREFIX)
     head, tail = CWE_TEMPLATE.format(context="\0").split("\0")
-    last = f" {common[0]}"
+    last = " word"  # any: only what follows its last letter matters
     edges = frame.count("1.") - frame.count(" 1.")
     edges += frame.count(last + tail + ending) - frame.count(last)
     fixed = _example_tokens(frame, before, example, head) + edges
     fixed += repeats.common * sum(frame.counts([f" {word}" for word in common]))
-    counts = np.array(frame.counts([f" {word}" for word in others]))
-    items = repeats.common * _COMMON + repeats.uncommon * np.arange(len(others) + 1)
-    numbers = frame.numbers(int(items[-1]))[items]
-    totals = fixed + numbers + repeats.uncommon * np.concatenate([[0], np.cumsum(counts)])
+    totals, measured = np.array([fixed]), _FIRST_WORDS
+    while totals[-1] <= budget and len(totals) <= len(others):
+        counts = np.array(frame.counts([f" {word}" for word in others[:measured]]))
+        items = repeats.common * _COMMON + repeats.uncommon * np.arange(len(counts) + 1)
+        numbers = frame.numbers(int(items[-1]))[items]
+        totals = fixed + numbers + repeats.uncommon * np.concatenate([[0], np.cumsum(counts)])
+        measured *= 4
     fitting = int(np.searchsorted(totals, budget, side="right")) - 1
     if fitting < 1:
         return None
@@ -136,7 +140,7 @@ def _example_tokens(frame: PromptFrame, before: str, example: str, head: str) ->
     question, _, answer = rest.partition(CWE_PREFIX)
     answer, _, tail = answer.partition("\n")
     pieces = [piece for text in (f" {listed}", answer) for piece in _pieces(text)]
-    fixed = frame.tokens(f"{before}{first}\n") + frame.count("1.") - frame.count(" 1.")
+    fixed = frame.opening(f"{before}{first}\n") + frame.count("1.") - frame.count(" 1.")
     return fixed + sum(frame.counts([*pieces, question + CWE_PREFIX, f"\n{tail}"]))
 
 

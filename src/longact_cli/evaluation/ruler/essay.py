@@ -192,7 +192,7 @@ def _measure(
     Every piece starts with its blank, where pre-tokenizers cut; only the edges are encoded anew.
     """
     sums = essays.tokens(frame, budget + _SPARE_WORDS)  # a word has one token or more
-    fixed = frame.tokens(frame.surroundings[0] + question.head)
+    fixed = frame.opening(frame.surroundings[0] + question.head)
     tail = question.tail + frame.ending(prefix)
 
     def total(words: int) -> int:

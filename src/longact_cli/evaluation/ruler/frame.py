@@ -39,6 +39,7 @@ class PromptFrame:
         self._chat_template = chat_template
         self._thinking, self._answer_prefix = thinking, answer_prefix
         self._known: dict[str, int] = {}
+        self._openings: dict[str, int] = {}
         self._numbers = np.zeros(1, dtype=np.int64)
 
     @cached_property
@@ -85,8 +86,14 @@ class PromptFrame:
         return [self._known[piece] for piece in pieces]
 
     def count(self, piece: str) -> int:
-        """Count the tokens of one piece; it is not remembered."""
-        return len(self._tokenizer.encode(piece, add_special_tokens=False))
+        """Count the tokens of one piece, which is encoded once."""
+        return self.counts([piece])[0]
+
+    def opening(self, text: str) -> int:
+        """Count the tokens of the start of a prompt, special ones included; encoded once."""
+        if text not in self._openings:
+            self._openings[text] = self.tokens(text)
+        return self._openings[text]
 
     def numbers(self, last: int) -> "npt.NDArray[np.int64]":
         """Return the tokens of ` 1.` to ` n.` in sum, for n = 0 to `last` or beyond."""

@@ -49,7 +49,7 @@ def fwe_draft(prompt_budget: int, rng: Random, *, split: Split) -> Draft:
         return [words[number] for number in numbers.tolist()]
 
     def measure(frame: PromptFrame, budget: int) -> Prediction | None:
-        fixed = frame.tokens(frame.surroundings[0] + head)
+        fixed = frame.opening(frame.surroundings[0] + head)
         ending = tail + frame.ending(FWE_PREFIX)
 
         def base(size: int) -> int:
@@ -58,7 +58,7 @@ def fwe_draft(prompt_budget: int, rng: Random, *, split: Split) -> Draft:
             return fixed + int(np.dot(counts, frame.counts(pieces)))
 
         def total(size: int) -> int:
-            last = f" {text(size)[-1]}"
+            last = f" {_DOTS}" if text(size)[-1] == _DOTS else " " + "a" * _LETTERS
             return base(size) + frame.count(last + ending) - frame.count(last)
 
         size = _largest(lambda size: base(size) + frame.count(ending) <= budget + _EDGE)

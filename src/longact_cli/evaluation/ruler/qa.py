@@ -62,7 +62,7 @@ def qa_draft(collection: Collection, index: int, rng: Random) -> Draft:
         return head + "\n\n".join(texts) + tail
 
     def measure(frame: PromptFrame, budget: int) -> Prediction | None:
-        fixed = frame.tokens(frame.surroundings[0] + head)
+        fixed = frame.opening(frame.surroundings[0] + head)
         count, total = 0, fixed + frame.count(tail.removeprefix("\n\n") + frame.ending(QA_PREFIX))
         while total <= budget:
             tokens, count = total, count + 1
