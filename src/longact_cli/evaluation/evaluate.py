@@ -1,5 +1,7 @@
 """Evaluate one checkpoint on one benchmark: samples, answers, scores."""
 
+from collections import Counter
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,13 +16,14 @@ from longact_cli.evaluation.benchmark import (
     open_benchmark,
 )
 from longact_cli.evaluation.vllm_cpu import vllm_version
+from longact_cli.files import sha256_json, write_json
 from longact_cli.models.loading import (
     checkpoint_sha256,
     context_window,
     load_tokenizer,
     tokenizer_sha256,
 )
-from longact_cli.results import EvalResult
+from longact_cli.results import EvalResult, SampleResult
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     from longact_cli.evaluation.answers import Progress
     from longact_cli.evaluation.backends import BackendPlan
     from longact_cli.evaluation.journal import Origin
+
+_SHOWN_PER_TASK = 20
 
 
 def estimate(benchmark: BenchmarkConfig) -> tuple[Workload, ...]:
@@ -121,7 +126,43 @@ def evaluate(
     task = SampleTask(benchmark.name, samples)
     lm_evaluate(answering, {benchmark.name: task}, bootstrap_iters=0, log_samples=False)
     results = journal.finish(sample.id for sample in samples)
+    _describe(samples_path, benchmark=benchmark, rules=rules, samples=samples)
+    _write_page(samples_path, title=f"{benchmark.name}: {checkpoint}", results=results, of=samples)
     return rules.aggregate([Answered(*pair) for pair in zip(samples, results, strict=True)])
+
+
+def _describe(
+    samples_path: Path, *, benchmark: BenchmarkConfig, rules: Benchmark, samples: Sequence[Sample]
+) -> None:
+    """Write what was asked and how it was scored, with one hash over all questions."""
+    questions = [[sample.id, sample.prompt_sha256, *sample.references] for sample in samples]
+    described = {
+        "benchmark": benchmark.name,
+        "protocol": rules.protocol,
+        "scorer": rules.scorer_version,
+        "backend": benchmark.backend,
+        "data_sha256": sha256_json(questions),
+        "samples": len(samples),
+        "truncated": sum(sample.truncated_tokens > 0 for sample in samples),
+        "truncated_tokens": sum(sample.truncated_tokens for sample in samples),
+    }
+    write_json(samples_path.with_suffix(".protocol.json"), described)
+
+
+def _write_page(
+    samples_path: Path, *, title: str, results: Sequence[SampleResult], of: Sequence[Sample]
+) -> None:
+    """Write the first samples of each task and length as a page to read."""
+    from longact_cli.evaluation.sample_page import write_sample_page
+
+    shown: list[SampleResult] = []
+    counts: Counter[tuple[str, int]] = Counter()
+    for result in results:
+        counts[result.task, result.context_length] += 1
+        if counts[result.task, result.context_length] <= _SHOWN_PER_TASK:
+            shown.append(result)
+    path = samples_path.with_suffix(".html")
+    write_sample_page(path, title=title, results=shown, samples={one.id: one for one in of})
 
 
 def _origin(plan: "BackendPlan", rules: Benchmark) -> "Origin":

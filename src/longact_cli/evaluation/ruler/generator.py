@@ -15,7 +15,7 @@ from longact_cli.evaluation.ruler.cwe import cwe_draft
 from longact_cli.evaluation.ruler.data import load_collection, load_essays
 from longact_cli.evaluation.ruler.draft import Draft
 from longact_cli.evaluation.ruler.essay import essay_draft
-from longact_cli.evaluation.ruler.fit import largest, smallest
+from longact_cli.evaluation.ruler.fit import Fit, largest, smallest
 from longact_cli.evaluation.ruler.frame import PromptFrame
 from longact_cli.evaluation.ruler.fwe import fwe_draft
 from longact_cli.evaluation.ruler.niah import niah_draft
@@ -101,19 +101,18 @@ class RulerSource:
     def is_additive(self, task: str, context_length: int) -> bool:
         """Return whether token counts of pieces add up, as measured on a few prompts.
 
-        Short prompts are always encoded as a whole: that costs little.
+        Short prompts are always encoded as a whole: that costs little. Long ones are encoded once
+        more before they are answered, so that a wrong sum could not go unnoticed.
         """
         key = (task, context_length)
         if context_length <= _ALWAYS_ENCODED:
             return False
         if key not in self._additive:
             short = min(context_length, _CALIBRATION_LENGTH)
+            fits = _summed(task, short, index=0, source=self) is not None
             self._additive[key] = all(
-                _adds_up(task, length, index=index, source=self)
-                for length, index in (
-                    *((short, number) for number in range(_CALIBRATION_SAMPLES)),
-                    (context_length, 0),
-                )
+                _adds_up(task, short if fits else context_length, index=index, source=self)
+                for index in range(_CALIBRATION_SAMPLES)
             )
         return self._additive[key]
 
@@ -219,11 +218,16 @@ def _draft(task: str, context_length: int, *, index: int, source: RulerSource) -
             return qa_draft(load_collection(definition.data, source.data_dir), index, rng)
 
 
-def _adds_up(task: str, context_length: int, *, index: int, source: RulerSource) -> bool:
-    """Compare the summed tokens of one prompt with a real encode."""
+def _summed(task: str, context_length: int, *, index: int, source: RulerSource) -> Fit | None:
+    """Return the sample whose size is a sum alone; None where nothing fits."""
     budget = context_length - answer_budget(task, source=source)
     draft = _draft(task, context_length, index=index, source=source)
-    fit = largest(draft, source.frame, budget=budget, trusted=True)
+    return largest(draft, source.frame, budget=budget, trusted=True)
+
+
+def _adds_up(task: str, context_length: int, *, index: int, source: RulerSource) -> bool:
+    """Compare the summed tokens of one prompt with a real encode."""
+    fit = _summed(task, context_length, index=index, source=source)
     return fit is not None and source.frame.tokens(fit.prompt) == fit.tokens
 
 
