@@ -148,7 +148,12 @@ def write_cell(
     create(directory, cell)
     write_json(
         directory.provenance,
-        {"longact": "0.1.0", "git_commit": COMMIT, "git_dirty": False, "packages": {"trl": "1.16.0"}},
+        {
+            "longact": "0.1.0",
+            "git_commit": COMMIT,
+            "git_dirty": False,
+            "packages": {"trl": "1.16.0"},
+        },
     )
     if state == "done":
         if cell.stage == "train":

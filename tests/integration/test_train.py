@@ -201,6 +201,21 @@ def test_grpo_with_its_reference_model_logs_the_divergence(
     assert divergence[2] > 1e-4
 
 
+@pytest.mark.parametrize("setting", ["bf16", "gradient_checkpointing"])
+def test_memory_savers_train_with_the_mask(setting: str, checkpoint: Path, tmp_path: Path) -> None:
+    train_cell(cell(checkpoint, steps=2, **{setting: True}), out=tmp_path)
+    assert weights(tmp_path)["model.norm.weight"].dtype == torch.float32
+    assert 0 < metric(tmp_path, "mask/kept_grad_norm_share")[1][1] < 1
+
+
+def test_a_distributed_launch_is_refused(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="WORLD_SIZE is 2"):
+        train_cell(cell(checkpoint), out=tmp_path)
+
+
 def test_prompts_beyond_the_window_are_refused_before_anything_is_written(
     checkpoint: Path, tmp_path: Path
 ) -> None:

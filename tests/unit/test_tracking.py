@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from synthetic_store import COMMIT, Setting, base_cell, pair, rewards, write_cell
 
 from longact_cli.cells import Status, cell_dir, create, write_status
 from longact_cli.files import append_lines
@@ -15,6 +14,7 @@ from longact_cli.tracking.client import connect
 from longact_cli.tracking.query import list_studies, read_curve, read_samples, read_study
 from longact_cli.tracking.store import open_store
 from longact_cli.tracking.sync import metric_name
+from synthetic_store import COMMIT, Setting, base_cell, pair, rewards, write_cell
 
 SALIENT = Setting("salient", 0.3, 0, 0.7)
 
@@ -60,7 +60,8 @@ def test_a_finished_cell_comes_back_from_mlflow_with_scores_samples_and_curve(tr
     assert read["train"].params["algorithm.clip_high"] == "0.28"
     assert [cell.status for cell in read.values()] == ["FINISHED", "FINISHED"]
     samples = read_samples(uri, "study", read["eval"].run_id)
-    assert len(samples) == 40 and samples[0].references == ("answer",)
+    assert len(samples) == 40
+    assert samples[0].references == ("answer",)
     assert read_curve(uri, read["train"].run_id, "reward") == tuple(rewards(train, 0.7))
 
 

@@ -50,6 +50,7 @@ def evaluate(
     dry_run: opt.DryRun = False,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
     no_color: opt.NoColor = False,
 ) -> int:
     """Score a model on benchmarks and print each task's score with its 95 % interval.
@@ -58,13 +59,12 @@ def evaluate(
 
     Example: longact eval --bench ruler --model micro --length 256,512 --limit 50
     """
-    output = opt.make_output(json=json, quiet=quiet, no_color=no_color)
+    output = opt.make_output(json=json, quiet=quiet, no_color=no_color, verbose=verbose)
     if rescore is not None:
         from longact_cli.cli.rescoring import rescore_file
 
         return rescore_file(output, bench, rescore, scorer=scorer, out=out)
     settings = [
-        ("benchmark", bench),
         ("benchmark.tasks", opt.list_setting(task)),
         ("benchmark.context_lengths", opt.list_setting(length)),
         ("benchmark.limit", limit),
@@ -81,7 +81,8 @@ def evaluate(
     from longact_cli.controls import plan_eval
     from longact_cli.execution.revision import model_revision
 
-    configs = _configs(model, [*_exact(texts), *opt.assignments(settings, overrides)])
+    given = [*_exact(texts), *opt.assignments(settings, overrides)]
+    configs = [config for name in bench.split(",") for config in _configs(name, model, given)]
     plan = plan_eval(opt.check_study(study), configs, revision=model_revision)
     code = handle(plan, Request(output, runs_dir, configs[0].executor, tracking_uri, dry_run))
     if code == 0 and dry_run:
@@ -100,10 +101,13 @@ def _exact(texts: dict[str, str | None]) -> "list[Assignment]":
     return [Assignment(key, (text,), (text,)) for key, text in texts.items() if text is not None]
 
 
-def _configs(model: str | None, given: "list[Assignment]") -> "list[RunConfig]":
+def _configs(bench: str, model: str | None, given: "list[Assignment]") -> "list[RunConfig]":
+    """Return the configurations of one benchmark; a model's preset sizes are those of RULER."""
     from longact_cli.config.sweep import expand
 
-    return [config for choice in opt.model_choices(model) for config in expand([*choice, *given])]
+    chosen = opt.assignments([("benchmark", bench)], None if bench == "ruler" else ["preset=none"])
+    choices = opt.model_choices(model)
+    return [config for choice in choices for config in expand([*choice, *chosen, *given])]
 
 
 def _show_work(output: "Output", configs: "list[RunConfig]") -> None:

@@ -19,6 +19,9 @@ STATE_STYLES = {
     "pending": "dim",
 }
 
+# Wide enough for every table; a file or a pipe has no width of its own.
+_PIPED_WIDTH = 160
+
 
 @dataclass(frozen=True)
 class Output:
@@ -27,11 +30,13 @@ class Output:
     json: bool = False
     quiet: bool = False
     color: bool = True
+    verbose: bool = False
 
     @property
     def out(self) -> Console:
         """Results go here."""
-        return Console(no_color=not self.color, highlight=False, soft_wrap=not sys.stdout.isatty())
+        width = None if sys.stdout.isatty() else _PIPED_WIDTH
+        return Console(no_color=not self.color, highlight=False, width=width)
 
     @property
     def err(self) -> Console:
@@ -41,12 +46,17 @@ class Output:
     def show(self, renderable: RenderableType) -> None:
         """Print a result for a person."""
         if not self.json:
-            self.out.print(renderable)
+            self.out.print(renderable, markup=False)
 
     def note(self, text: str) -> None:
         """Print a remark on standard error, unless told to be quiet."""
         if not self.json and not self.quiet:
             self.err.print(text, markup=False, soft_wrap=True)
+
+    def detail(self, text: str) -> None:
+        """Print a remark that only matters to someone who asked for more."""
+        if self.verbose:
+            self.note(text)
 
     def data(self, value: Any) -> None:
         """Print one JSON line for a script."""

@@ -45,6 +45,30 @@ def _looks_like_hub_id(text: str) -> bool:
     return not text.startswith((".", "/", "~")) and text.count("/") <= 1 and text != ""
 
 
+def local_checkpoint(model: ModelConfig) -> str:
+    """Return a local folder with the checkpoint `model` names, downloading a hub id if needed.
+
+    Raises:
+        ConfigError: `model.path` names nothing.
+        PrerequisiteError: The hub cannot be reached, or does not hold it.
+    """
+    checkpoint = resolve_checkpoint(model)
+    if Path(checkpoint).is_dir():
+        return checkpoint
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    wanted = ["*.json", "*.safetensors", "*.jinja"]
+    try:
+        return str(snapshot_download(checkpoint, revision=model.revision, allow_patterns=wanted))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise PrerequisiteError(
+            f"'{checkpoint}' is neither on this machine nor to be downloaded now ({reason}); "
+            f"get it with: hf download {checkpoint}"
+        ) from None
+
+
 def load_tokenizer(
     checkpoint: str, *, trust_remote_code: bool = False
 ) -> "PreTrainedTokenizerBase":

@@ -18,6 +18,7 @@ from longact_cli.reporting.table import Section as Rows
 # Okabe and Ito's palette, told apart with colour-blind eyes: https://jfly.uni-koeln.de/color/
 _PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _LINES = ("-", "--", ":", "-.")
+_APART = 0.004  # moves overlapping intervals apart, in units of sparsity
 _SIZE_INCHES = (5.5, 3.3)
 _STYLE = {
     "font.size": 8,
@@ -90,16 +91,15 @@ def paint_sparsity(section: Section, arms: Sequence[Arm]) -> Callable[[Axes], No
 
     def paint(axes: Axes) -> None:
         for i, strategy in enumerate(sorted({arm.name for arm in arms})):
-            group = [
-                (arm, e) for arm in arms if arm.name == strategy and (e := estimate_score(arm))
-            ]
+            same = [arm for arm in arms if arm.name == strategy]
+            group = [(arm, e) for arm in same if (e := estimate_score(arm))]
             colour, line = _look(i)
-            if strategy == BASE_ARM:
+            if same[0].strategy == BASE_ARM:
                 for _, estimate in group:
-                    axes.axhline(100 * estimate.value, ls=":", color="#555555", label=BASE_ARM)
+                    axes.axhline(100 * estimate.value, ls=":", color="#555555", label=strategy)
                 continue
             axes.errorbar(
-                [arm.sparsity or 0.0 for arm, _ in group],
+                [(arm.sparsity or 0.0) + _APART * i for arm, _ in group],
                 [100 * e.value for _, e in group],
                 yerr=[
                     [max(0.0, 100 * (e.value - e.low)) for _, e in group],

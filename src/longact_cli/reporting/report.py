@@ -47,15 +47,15 @@ def write_report(
 
     Raises:
         NotFoundError: There is no such study, or nothing of it is finished.
-        UnknownNameError: There is no such table or format.
+        ConfigError: A table or format is unknown, or none is given.
         TrackingError: MLflow failed.
     """
-    _check(formats)
+    _check(tables, formats)
     builders = [TABLES.get(name) for name in tables]
     data = load_study(uri, study)
     provenance = _provenance(data, command)
     built = tuple(build(data, provenance) for build in builders)
-    files = [*_table_files(built, formats)]
+    files = [("runs.csv", _runs_file(data)), *_table_files(built, formats)]
     pictures = [name for name in formats if name in FIGURE_FORMATS]
     if pictures:
         from longact_cli.reporting.gallery import figure_files  # imports matplotlib
@@ -68,13 +68,16 @@ def write_report(
     return ReportFiles(tuple(paths), built)
 
 
-def _check(names: Sequence[str]) -> None:
-    known = formats()
-    if not names:
-        raise ConfigError(f"report.format is empty; give some of: {', '.join(known)}")
-    for name in names:
-        if name not in known:
-            raise unknown_name("report.format", name, known)
+def _check(tables: Sequence[str], chosen: Sequence[str]) -> None:
+    for key, names, known in (
+        ("report.table", tables, TABLES.names()),
+        ("report.format", chosen, formats()),
+    ):
+        if not names:
+            raise ConfigError(f"{key} is empty; give some of: {', '.join(known)}")
+        for name in names:
+            if name not in known:
+                raise unknown_name(key, name, known)
 
 
 def _provenance(study: Study, command: str) -> Provenance:
@@ -84,8 +87,15 @@ def _provenance(study: Study, command: str) -> Provenance:
         version=__version__,
         study=study.name,
         commits=tuple(sorted({cell.git_commit for cell in finished if cell.git_commit})),
-        runs=tuple((cell.digest, cell.run_id or "") for cell in finished),
+        cells=tuple(cell.digest for cell in finished),
     )
+
+
+def _runs_file(study: Study) -> bytes:
+    """Return which MLflow run holds each cell of the study."""
+    rows = sorted((cell.digest, cell.run_id or "", cell.status) for cell in study.cells)
+    lines = ["cell,run_id,status", *(",".join(row) for row in rows)]
+    return ("\n".join(lines) + "\n").encode("utf-8")
 
 
 def _table_files(tables: Sequence[Table], formats: Sequence[str]) -> Iterator[tuple[str, bytes]]:

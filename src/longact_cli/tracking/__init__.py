@@ -14,6 +14,8 @@ from longact_cli.files import sha256_json
 for _name, _value in (
     ("MLFLOW_DISABLE_TELEMETRY", "true"),
     ("MLFLOW_LOGGING_LEVEL", "WARNING"),
+    ("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false"),
+    ("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true"),
     ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3"),
     ("MLFLOW_HTTP_REQUEST_TIMEOUT", "20"),
 ):

@@ -10,8 +10,10 @@ from transformers import PreTrainedTokenizerBase
 
 from longact_cli.errors import ConfigError
 from longact_cli.evaluation.ruler.generator import RulerSample, RulerSource, make_sample
+from longact_cli.files import sha256_json
 
 _CACHED_PROMPTS = 512
+_HASHED_PROMPTS = 64
 
 
 class PromptMixture(NamedTuple):
@@ -84,6 +86,12 @@ class _PromptMaker:
                 f"{self._mixture.max_prompt_tokens}; choose a shorter context length"
             )
         return sample
+
+
+def prompts_sha256(dataset: Dataset) -> str:
+    """Return one hash over the first prompts of a run (64 at most), in order."""
+    prompts = dataset[: min(len(dataset), _HASHED_PROMPTS)]["prompt"]
+    return sha256_json(list(prompts))
 
 
 def prompt_seed(seed: int) -> int:

@@ -1,6 +1,7 @@
 """Train one cell: checkpoint, prompts, algorithm and mask in, a plain Hugging Face model out."""
 
 import logging
+import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from longact_cli.models.loading import (
     context_window,
     load_model,
     load_tokenizer,
-    resolve_checkpoint,
+    local_checkpoint,
 )
 from longact_cli.results import MetricPoint
 from longact_cli.training.algorithms import ALGORITHMS, describe_parts
@@ -33,7 +34,7 @@ from longact_cli.training.checkpoints import (
     latest_checkpoint,
 )
 from longact_cli.training.completions import RewardFunction
-from longact_cli.training.data import PromptMixture, prompt_dataset
+from longact_cli.training.data import PromptMixture, prompt_dataset, prompts_sha256
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -52,12 +53,14 @@ class TrainResult(NamedTuple):
         final_reward: Mean reward over the last 10 steps, 0..1; None where none was logged.
         seconds: Time spent in optimizer steps, those before a resume included.
         tokens: Prompt and completion tokens of all rollouts.
+        data_sha256: Hash over the run's first prompts (64 at most), in order.
     """
 
     steps: int
     final_reward: float | None
     seconds: float
     tokens: int
+    data_sha256: str
 
 
 def train_cell(config: RunConfig, *, out: Path, progress: Progress | None = None) -> TrainResult:
@@ -75,7 +78,8 @@ def train_cell(config: RunConfig, *, out: Path, progress: Progress | None = None
     Raises:
         ConfigError: A setting does not fit the model, e.g. prompts beyond its window.
     """
-    checkpoint = resolve_checkpoint(config.model)
+    _refuse_many_processes()
+    checkpoint = local_checkpoint(config.model)
     tokenizer = load_tokenizer(checkpoint, trust_remote_code=config.model.trust_remote_code)
     max_prompt_tokens = _max_prompt_tokens(config, checkpoint)
     model = load_model(checkpoint, model=config.model)
@@ -98,7 +102,7 @@ def train_cell(config: RunConfig, *, out: Path, progress: Progress | None = None
         trainer.add_callback(ProgressCallback(progress))
     trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
     save_model(model, tokenizer, out / "model")
-    return _summary(out / "metrics.jsonl")
+    return _summary(out / "metrics.jsonl", data_sha256=prompts_sha256(trainer.train_dataset))
 
 
 def mask_settings(mask: MaskConfig, *, seed: int) -> MaskSettings:
@@ -182,19 +186,31 @@ def _max_prompt_tokens(config: RunConfig, checkpoint: str) -> int:
     """Return the room the window leaves for a prompt.
 
     Raises:
-        ConfigError: Completions alone fill it.
+        ConfigError: Completions alone fill it, or a context length is beyond it.
     """
     window = config.model.max_context or context_window(checkpoint)
     room = window - config.algorithm.max_completion_tokens
-    shortest = min(config.data.context_lengths)
     if room < 1 or max(config.data.context_lengths) > window:
         raise ConfigError(
             f"data.context_lengths is {list(config.data.context_lengths)} and "
-            f"algorithm.max_completion_tokens {config.algorithm.max_completion_tokens}; the window "
-            f"of the model is {window} tokens: choose lengths up to {window} (shortest asked for: "
-            f"{shortest})"
+            f"algorithm.max_completion_tokens is {config.algorithm.max_completion_tokens}; the "
+            f"model's window is {window} tokens: choose context lengths and completions up to it"
         )
     return room
+
+
+def _refuse_many_processes() -> None:
+    """Refuse a distributed launch: files of a cell have one writer.
+
+    Raises:
+        ConfigError: The launcher started more than one process.
+    """
+    processes = os.environ.get("WORLD_SIZE", "1")
+    if processes != "1":
+        raise ConfigError(
+            f"WORLD_SIZE is {processes}; a cell is trained by one process: start it without "
+            "torchrun or accelerate launch"
+        )
 
 
 def _end_tokens(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> Sequence[int]:
@@ -204,7 +220,7 @@ def _end_tokens(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") 
     return tuple(dict.fromkeys([tokenizer.eos_token_id, *ids]))
 
 
-def _summary(metrics: Path) -> TrainResult:
+def _summary(metrics: Path, *, data_sha256: str) -> TrainResult:
     points = [MetricPoint(**row) for row in read_lines(metrics)]
     steps = max((point.step for point in points), default=0)
     rewards = [p.value for p in points if p.name == "reward" and p.step > steps - _FINAL_STEPS]
@@ -214,4 +230,5 @@ def _summary(metrics: Path) -> TrainResult:
         final_reward=sum(rewards) / len(rewards) if rewards else None,
         seconds=sum(point.value for point in points if point.name == "step_seconds"),
         tokens=int(max(tokens, default=0)),
+        data_sha256=data_sha256,
     )

@@ -37,8 +37,10 @@ def test_only_an_end_token_in_last_place_terminates(ids: list[int], ended: bool)
 
 
 def test_every_registered_reward_gives_one_to_the_references_and_zero_to_silence() -> None:
-    assert REWARDS.names()
-    for name in REWARDS.names():
+    # Other tests register rewards of their own, all called test_*.
+    names = [name for name in REWARDS.names() if not name.startswith("test_")]
+    assert names
+    for name in names:
         reward = REWARDS.get(name)
         assert reward("123, 456", ["123", "456"]) == 1.0
         assert reward("", ["123", "456"]) == 0.0

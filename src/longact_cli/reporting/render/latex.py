@@ -17,10 +17,11 @@ _ESCAPES = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     '"': r"\textquotedbl{}",
-    "-": "-{}",
-    "`": "`{}",
-    "'": "'{}",
+    "[": "{[}",
+    "]": "{]}",
+    "*": "{*}",
 }
+_LIGATURES = (("--", "-{}-"), ("--", "-{}-"), ("``", "`{}`"), ("''", "'{}'"))
 _LAST_LATIN = 0x17F
 
 
@@ -49,13 +50,17 @@ def escape(text: str) -> str:
     """Return LaTeX that prints `text` on one line.
 
     Letters outside extended Latin, which the usual fonts lack, are named by their code point.
+    Brackets and stars are in braces, since a line break before them would read them as its own.
     """
-    return "".join(_escape_one(character) for character in " ".join(text.split()))
+    escaped = "".join(_escape_one(character) for character in " ".join(text.split()))
+    for pair, apart in _LIGATURES:
+        escaped = escaped.replace(pair, apart)
+    return escaped
 
 
 def _escape_one(character: str) -> str:
     if ord(character) > _LAST_LATIN or not character.isprintable():
-        return f"[U+{ord(character):04X}]"
+        return f"{{[}}U+{ord(character):04X}{{]}}"
     return _ESCAPES.get(character, character)
 
 
@@ -90,7 +95,7 @@ def _section(table: Table, section: Section) -> list[str]:
 def _entry(entry: Entry, column: Column) -> str:
     number = _minus(entry.number(column) + entry.mark, column)
     number = rf"\textbf{{{number}}}" if entry.bold else number
-    interval = _minus(entry.interval(column), column)
+    interval = entry.interval(column).replace("-", "$-$").replace("%", r"\%")
     return rf"{number} {{\footnotesize {interval}}}" if interval else number
 
 
@@ -106,7 +111,7 @@ def _below(table: Table) -> list[str]:
     lines = [escape(line) for line in (*table.notes, *missing)]
     if not lines:
         return []
-    text = " \\\\\n".join(lines)
+    text = "\n\n".join(lines)
     return [
         r"\par\smallskip",
         r"\begin{minipage}{\linewidth}\footnotesize",

@@ -32,7 +32,14 @@ def _shown(table: Table) -> list[int]:
 
 def _grid(table: Table, section: Section) -> Grid:
     heading = f"{table.title} - {section.title}" if section.title else table.title
-    grid = Grid(title=Text(heading), box=box.SIMPLE_HEAD, title_justify="left")
+    grid = Grid(
+        title=Text(heading),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),  # fits 80 columns, where rich would otherwise tear numbers apart
+    )
     places = _shown(table)
     for column in (table.columns[i] for i in places):
         title = f"to {column.title}" if column.kind == "points" else column.title

@@ -23,7 +23,8 @@ def missing_lines(study: Study) -> tuple[str, ...]:
 def common_notes(study: Study, arms: Sequence[Arm]) -> tuple[str, ...]:
     """Return what a reader must know of every table: units, intervals, seeds, the micro model."""
     notes = [
-        "Sparsity is the fraction of query/key rows that are updated (1 = dense training).",
+        "Sparsity is the fraction of query/key rows that are updated (1 = dense training); "
+        "n counts the questions with a scored answer.",
         _interval_note(arms),
     ]
     if any(arm.section.model == "micro" for arm in arms):

@@ -17,7 +17,7 @@ _COLUMNS = (
     Column("metric", "Metric", "text"),
     Column("score", "Score %", "percent"),
     Column("seeds", "Seeds", "count"),
-    Column("questions", "Questions", "count"),
+    Column("questions", "n", "count"),
     Column("failed", "Failed", "count"),
     Column("truncated", "Truncated", "count"),
 )

@@ -63,7 +63,7 @@ def _columns(strata: Sequence[Stratum]) -> tuple[Column, ...]:
             for task, length in strata
         ),
         Column("seeds", "Seeds", "count"),
-        Column("questions", "Questions", "count"),
+        Column("questions", "n", "count"),
         Column("failed", "Failed", "count"),
     )
 
@@ -118,10 +118,9 @@ def _notes(arms: Sequence[Arm], sections: Sequence[Sequence[Arm]], n_bold: int) 
             "corrected for choosing the best arm after the fact."
         )
     if n_bold < len(sections):
-        where = "" if len(sections) == 1 else "in some sections, "
+        where = "Nothing is bold" if not n_bold else "Not bold in every section"
         notes.append(
-            f"Nothing is bold{' here' if where == '' else ''}: {where}no single best arm differs "
-            f"from {baseline} by an interval that excludes 0."
+            f"{where}: no single best arm differs from {baseline} by an interval that excludes 0."
         )
     if any(np.isnan(arm.scores).any() for arm in arms):
         notes.append("Failed answers are left out, in a difference together with their partner.")
