@@ -12,7 +12,7 @@ from longact_cli.results import Stage
 SCHEMA_VERSION = 1
 BASE_ARM = "base"
 # Settings that change how a cell runs, never what it computes.
-_NOT_SCIENCE = {"algorithm": {"checkpoint_every"}, "benchmark": {"batch_size"}}
+_NOT_SCIENCE = {"algorithm": {"checkpoint_every"}, "benchmark": {"batch_size", "base_url"}}
 
 Revision = Callable[[ModelConfig], str]
 

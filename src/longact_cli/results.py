@@ -25,7 +25,8 @@ class SampleResult(NamedTuple):
     """One benchmark question answered by one checkpoint (a line of `samples.jsonl`).
 
     `id` is the same for every checkpoint that answers the same question, so that comparisons can be
-    paired. `score` is None exactly when `error` is set.
+    paired. `score` is None exactly when `error` is set. `parsed` is what the scorer read out of the
+    completion, None where it found nothing or takes the completion as a whole.
     """
 
     id: str
@@ -40,6 +41,7 @@ class SampleResult(NamedTuple):
     score: float | None
     truncated: bool
     error: str | None
+    parsed: str | None = None
 
 
 class MetricPoint(NamedTuple):

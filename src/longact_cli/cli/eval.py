@@ -1,5 +1,6 @@
 """`longact eval`: score a checkpoint on benchmarks."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -7,7 +8,9 @@ import typer
 from longact_cli.cli import options as opt
 
 if TYPE_CHECKING:
+    from longact_cli.config.compose import Assignment
     from longact_cli.config.schema import RunConfig
+    from longact_cli.console.output import Output
 
 
 @opt.guarded
@@ -22,8 +25,25 @@ def evaluate(
     limit: Annotated[
         str | None, typer.Option("--limit", help="Questions per task and length.")
     ] = None,
-    backend: Annotated[str | None, typer.Option("--backend", help="hf or vllm.")] = None,
+    backend: Annotated[str | None, typer.Option("--backend", help="hf, vllm or openai.")] = None,
+    base_url: Annotated[
+        str | None, typer.Option("--base-url", help="Server of --backend openai, with its /v1.")
+    ] = None,
     protocol: Annotated[str | None, typer.Option("--protocol", help="official.")] = None,
+    mode: Annotated[
+        str | None, typer.Option("--mode", help="Variant of the protocol, e.g. no-prefix, cot.")
+    ] = None,
+    scorer: Annotated[str | None, typer.Option("--scorer", help="Version of the scorer.")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", help="Folder with the benchmarks' files.")
+    ] = None,
+    rescore: Annotated[
+        Path | None,
+        typer.Option("--rescore", help="Score the predictions in this JSONL file; no model."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="With --rescore: write rows with their scores.")
+    ] = None,
     study: opt.Study = "default",
     runs_dir: opt.RunsDir = opt.DEFAULT_RUNS,
     tracking_uri: opt.Tracking = None,
@@ -39,33 +59,63 @@ def evaluate(
 
     Example: longact eval --bench ruler --model micro --length 256,512 --limit 50
     """
-    from longact_cli.cli.running import Request, handle
-    from longact_cli.controls import plan_eval
-    from longact_cli.execution.revision import model_revision
-
     output = opt.make_output(json=json, quiet=quiet, no_color=no_color, verbose=verbose)
+    if rescore is not None:
+        from longact_cli.cli.rescoring import rescore_file
+
+        return rescore_file(output, bench, rescore, scorer=scorer, out=out)
     settings = [
-        ("benchmark", bench),
         ("benchmark.tasks", opt.list_setting(task)),
         ("benchmark.context_lengths", opt.list_setting(length)),
         ("benchmark.limit", limit),
         ("benchmark.backend", backend),
         ("benchmark.protocol", protocol),
+        ("benchmark.mode", mode),
+        ("benchmark.scorer", scorer),
     ]
-    configs = _configs(model, settings, overrides)
+    texts = {
+        "benchmark.base_url": base_url,
+        "benchmark.data_dir": str(data_dir.resolve()) if data_dir else None,
+    }
+    from longact_cli.cli.running import Request, handle
+    from longact_cli.controls import plan_eval
+    from longact_cli.execution.revision import model_revision
+
+    given = [*_exact(texts), *opt.assignments(settings, overrides)]
+    configs = [config for name in bench.split(",") for config in _configs(name, model, given)]
     plan = plan_eval(opt.check_study(study), configs, revision=model_revision)
     code = handle(plan, Request(output, runs_dir, configs[0].executor, tracking_uri, dry_run))
-    if code == 0 and not dry_run:
+    if code == 0 and dry_run:
+        _show_work(output, configs)
+    elif code == 0:
         from longact_cli.cli.scores import show_scores
 
         show_scores(output, plan, runs_dir)
     return code
 
 
-def _configs(
-    model: str | None, settings: list[tuple[str, str | None]], overrides: list[str] | None
-) -> "list[RunConfig]":
+def _exact(texts: dict[str, str | None]) -> "list[Assignment]":
+    """Set these keys to texts as they are: a path or an address may hold any character."""
+    from longact_cli.config.compose import Assignment
+
+    return [Assignment(key, (text,), (text,)) for key, text in texts.items() if text is not None]
+
+
+def _configs(bench: str, model: str | None, given: "list[Assignment]") -> "list[RunConfig]":
+    """Return the configurations of one benchmark; a model's preset sizes are those of RULER."""
     from longact_cli.config.sweep import expand
 
-    given = opt.assignments(settings, overrides)
-    return [config for choice in opt.model_choices(model) for config in expand([*choice, *given])]
+    chosen = opt.assignments([("benchmark", bench)], None if bench == "ruler" else ["preset=none"])
+    choices = opt.model_choices(model)
+    return [config for choice in choices for config in expand([*choice, *chosen, *given])]
+
+
+def _show_work(output: "Output", configs: "list[RunConfig]") -> None:
+    """Print what each evaluation will send through the model."""
+    from longact_cli.console.workload import show_workload
+    from longact_cli.evaluation.workload import measure_workload
+
+    for config in configs:
+        loads, exact = measure_workload(config.benchmark, model=config.model)
+        title = f"{config.benchmark.name} on {config.model.name}"
+        show_workload(output, title, loads, exact=exact)

@@ -120,11 +120,29 @@ class BenchmarkConfig(_Frozen):
     protocol: Literal["official"] = "official"
     tasks: Names
     context_lengths: Lengths
+    """Prompt + answer, in tokens, at most."""
     limit: Positive
     """Questions per task and context length."""
     seed: int = 0
     chat_template: bool = True
-    backend: Literal["hf", "vllm"] = "hf"
+    mode: str = "prefix"
+    """Variant of the protocol. ruler: prefix, no-prefix, base. longbench-v2: zero-shot, cot,
+    no-context. infinitebench: the prompt family gpt4, claude2, kimi or yarn-mistral."""
+    scorer: str = "official"
+    """Version of the scorer, where a benchmark has several (infinitebench: 2024-06, 2024-08)."""
+    generation: Literal["official", "chat"] = "official"
+    """Answer budgets of infinitebench: the published ones, or longer ones for chat models."""
+    max_prompt_tokens: Positive | None = None
+    """Longer prompts are cut in the middle; null cuts at what the context length leaves."""
+    compensated: bool = False
+    """longbench-v2: score an answer that cannot be read as a guess, 0.25."""
+    thinking_tokens: Annotated[int, Field(ge=0)] = 0
+    """Tokens for thoughts before the answer, on top of the answer budget; 0 turns thinking off."""
+    data_dir: str | None = None
+    """Folder with the benchmark's files; null asks the hub."""
+    backend: Literal["hf", "vllm", "openai"] = "hf"
+    base_url: str | None = None
+    """Address of an OpenAI-compatible server, e.g. http://localhost:8000/v1."""
     batch_size: Positive = 16
 
 

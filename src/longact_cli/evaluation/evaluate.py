@@ -1,14 +1,22 @@
 """Evaluate one checkpoint on one benchmark: samples, answers, scores."""
 
+from collections import Counter
+from collections.abc import Sequence
 from importlib.metadata import version
-from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from longact_cli.config.schema import BenchmarkConfig, ModelConfig
 from longact_cli.errors import ConfigError
-from longact_cli.evaluation.ruler.generator import RulerSample, RulerSource, find_task, make_sample
-from longact_cli.evaluation.ruler.score import METRIC, SCORER_VERSION
+from longact_cli.evaluation.benchmark import (
+    Answered,
+    Benchmark,
+    Sample,
+    Workload,
+    open_benchmark,
+)
+from longact_cli.evaluation.vllm_cpu import vllm_version
+from longact_cli.files import sha256_json, write_json
 from longact_cli.models.loading import (
     checkpoint_sha256,
     context_window,
@@ -24,15 +32,7 @@ if TYPE_CHECKING:
     from longact_cli.evaluation.backends import BackendPlan
     from longact_cli.evaluation.journal import Origin
 
-
-class Workload(NamedTuple):
-    """What one task at one context length costs, as upper bounds. Lengths in tokens."""
-
-    task: str
-    context_length: int
-    samples: int
-    prompt_tokens: int
-    generated_tokens: int
+_SHOWN_PER_TASK = 20
 
 
 def estimate(benchmark: BenchmarkConfig) -> tuple[Workload, ...]:
@@ -40,22 +40,9 @@ def estimate(benchmark: BenchmarkConfig) -> tuple[Workload, ...]:
 
     Raises:
         UnknownNameError: A task does not exist.
-        ConfigError: A length leaves no room for a prompt.
+        ConfigError: A length leaves no room for a prompt, or a setting does not suit.
     """
-    return tuple(
-        _workload(task, length, samples=benchmark.limit)
-        for task, length in product(benchmark.tasks, benchmark.context_lengths)
-    )
-
-
-def _workload(task: str, length: int, *, samples: int) -> Workload:
-    answer = find_task(task).tokens_to_generate
-    if length <= answer:
-        raise ConfigError(
-            f"benchmark.context_lengths is {length}; {task} reserves {answer} of them for the "
-            "answer: choose a larger length"
-        )
-    return Workload(task, length, samples, samples * (length - answer), samples * answer)
+    return open_benchmark(benchmark).workloads()
 
 
 def check_window(checkpoint: str, *, model: ModelConfig, benchmark: BenchmarkConfig) -> None:
@@ -77,24 +64,15 @@ def check_window(checkpoint: str, *, model: ModelConfig, benchmark: BenchmarkCon
 
 def build_samples(
     benchmark: BenchmarkConfig, *, tokenizer: "PreTrainedTokenizerBase"
-) -> tuple[RulerSample, ...]:
-    """Return all samples, ordered by task, length and index.
+) -> tuple[Sample, ...]:
+    """Return all samples in the order in which they are stored.
 
     Raises:
         UnknownNameError: A task does not exist.
-        ConfigError: A length is too short for a task.
+        ConfigError: A length is too short for a task, or data do not fit.
+        PrerequisiteError: Data are missing.
     """
-    source = RulerSource(
-        tokenizer, seed=benchmark.seed, split="eval", chat_template=benchmark.chat_template
-    )
-    coordinates = product(
-        dict.fromkeys(benchmark.tasks),
-        sorted(set(benchmark.context_lengths)),
-        range(benchmark.limit),
-    )
-    return tuple(
-        make_sample(task, length, index=index, source=source) for task, length, index in coordinates
-    )
+    return open_benchmark(benchmark).samples(tokenizer)
 
 
 def evaluate(
@@ -114,7 +92,7 @@ def evaluate(
         checkpoint: Local folder or hub id.
         model: How its weights are loaded.
         benchmark: What is asked.
-        samples_path: `samples.jsonl`; one `SampleResult` per line, ordered by task, length, index.
+        samples_path: `samples.jsonl`; one `SampleResult` per line, in the order of the samples.
         progress: Called with (answered, all) after every batch.
 
     Raises:
@@ -126,69 +104,80 @@ def evaluate(
 
     from lm_eval.evaluator import evaluate as lm_evaluate
 
-    from longact_cli.evaluation.answers import JournalLM
+    from longact_cli.evaluation.answers import JournalLM, Journals
     from longact_cli.evaluation.backends import load_backend, plan_backend
     from longact_cli.evaluation.journal import Journal
-    from longact_cli.evaluation.task import RulerTask
+    from longact_cli.evaluation.task import SampleTask
 
     plan = plan_backend(checkpoint, model=model, benchmark=benchmark)
     tokenizer = load_tokenizer(checkpoint, trust_remote_code=model.trust_remote_code)
-    samples = build_samples(benchmark, tokenizer=tokenizer)
-    journal = Journal(samples_path, origin=_origin(plan))
+    rules = open_benchmark(benchmark)
+    samples = rules.samples(tokenizer)
+    origin = _origin(plan, rules)
+    journal = Journal(samples_path, origin=origin)
     answering = JournalLM(
-        journal,
+        Journals(Journal(samples_path.with_suffix(".first.jsonl"), origin=origin), journal),
+        rules,
         load=lambda: load_backend(plan, tokenizer=tokenizer),
         tokenizer=tokenizer,
         batch_size=plan.samples_per_call,
         progress=progress or (lambda _done, _all: None),
     )
-    groups = _by_task_and_length(samples)
-    tasks = {name: RulerTask(name, group) for name, group in groups.items()}
-    scores = lm_evaluate(answering, tasks, bootstrap_iters=0, log_samples=False)["results"]
-    results = {result.id: result for result in journal.finish(sample.id for sample in samples)}
-    return tuple(
-        _result(
-            [results[sample.id] for sample in group],
-            score=scores[name].get(f"{METRIC},none"),
-            protocol=benchmark.protocol,
-        )
-        for name, group in groups.items()
-    )
+    task = SampleTask(benchmark.name, samples)
+    lm_evaluate(answering, {benchmark.name: task}, bootstrap_iters=0, log_samples=False)
+    results = journal.finish(sample.id for sample in samples)
+    _describe(samples_path, benchmark=benchmark, rules=rules, samples=samples)
+    _write_page(samples_path, title=f"{benchmark.name}: {checkpoint}", results=results, of=samples)
+    return rules.aggregate([Answered(*pair) for pair in zip(samples, results, strict=True)])
 
 
-def _by_task_and_length(samples: tuple[RulerSample, ...]) -> dict[str, list[RulerSample]]:
-    groups: dict[str, list[RulerSample]] = {}
-    for sample in samples:
-        groups.setdefault(f"ruler/{sample.task}/{sample.context_length}", []).append(sample)
-    return groups
+def _describe(
+    samples_path: Path, *, benchmark: BenchmarkConfig, rules: Benchmark, samples: Sequence[Sample]
+) -> None:
+    """Write what was asked and how it was scored, with one hash over all questions."""
+    questions = [[sample.id, sample.prompt_sha256, *sample.references] for sample in samples]
+    described = {
+        "benchmark": benchmark.name,
+        "protocol": rules.protocol,
+        "scorer": rules.scorer_version,
+        "backend": benchmark.backend,
+        "data_sha256": sha256_json(questions),
+        "samples": len(samples),
+        "truncated": sum(sample.truncated_tokens > 0 for sample in samples),
+        "truncated_tokens": sum(sample.truncated_tokens for sample in samples),
+    }
+    write_json(samples_path.with_suffix(".protocol.json"), described)
 
 
-def _origin(plan: "BackendPlan") -> "Origin":
+def _write_page(
+    samples_path: Path, *, title: str, results: Sequence[SampleResult], of: Sequence[Sample]
+) -> None:
+    """Write the first samples of each task and length as a page to read."""
+    from longact_cli.evaluation.sample_page import write_sample_page
+
+    shown: list[SampleResult] = []
+    counts: Counter[tuple[str, int]] = Counter()
+    for result in results:
+        counts[result.task, result.context_length] += 1
+        if counts[result.task, result.context_length] <= _SHOWN_PER_TASK:
+            shown.append(result)
+    path = samples_path.with_suffix(".html")
+    write_sample_page(path, title=title, results=shown, samples={one.id: one for one in of})
+
+
+def _origin(plan: "BackendPlan", rules: Benchmark) -> "Origin":
     from longact_cli.evaluation.journal import Origin
     from longact_cli.evaluation.task import GENERATION
 
-    names = ("lm_eval", "torch", "transformers", *(("vllm",) if plan.backend == "vllm" else ()))
+    packages = [f"{name} {version(name)}" for name in ("lm_eval", "torch", "transformers")]
+    if plan.backend == "vllm":
+        packages.append(f"vllm {vllm_version()}")
     return Origin(
         checkpoint_sha256=checkpoint_sha256(plan.checkpoint),
         tokenizer_sha256=tokenizer_sha256(plan.checkpoint),
         backend=plan.backend,
         dtype=plan.dtype,
-        generation=GENERATION,
-        scorer=SCORER_VERSION,
-        packages=tuple(f"{name} {version(name)}" for name in names),
-    )
-
-
-def _result(samples: list[SampleResult], *, score: float | None, protocol: str) -> EvalResult:
-    first = samples[0]
-    return EvalResult(
-        benchmark=first.benchmark,
-        task=first.task,
-        protocol=protocol,
-        context_length=first.context_length,
-        metric=METRIC,
-        score=score,
-        n_scored=sum(sample.error is None for sample in samples),
-        n_failed=sum(sample.error is not None for sample in samples),
-        n_truncated=sum(sample.truncated for sample in samples),
+        generation=f"{GENERATION}; protocol {rules.protocol}",
+        scorer=rules.scorer_version,
+        packages=tuple(packages),
     )

@@ -70,13 +70,13 @@ class Journal:
 
 
 def _whole_results(text: str) -> Iterator[SampleResult]:
-    """Yield results up to the first line that a crash left torn."""
+    """Yield the results of all whole lines; a torn or damaged line costs only itself."""
     for line in text.split("\n")[:-1]:
         try:
             row = json.loads(line)
-        except json.JSONDecodeError:
-            return
-        yield SampleResult(**{**row, "references": tuple(row["references"])})
+            yield SampleResult(**{**row, "references": tuple(row["references"])})
+        except (json.JSONDecodeError, TypeError, KeyError):
+            continue
 
 
 def _text(results: Iterable[SampleResult]) -> str:

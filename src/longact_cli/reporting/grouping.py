@@ -12,7 +12,12 @@ from longact_cli.reporting.frame import Study, is_scored
 from longact_cli.tracking.query import TrackedCell
 
 _AXES = ("model.name", "algorithm.name", "mask.strategy", "mask.sparsity", "benchmark.name", "seed")
-_NOT_SCIENCE = ("executor.", "algorithm.checkpoint_every", "benchmark.batch_size")
+_NOT_SCIENCE = (
+    "executor.",
+    "algorithm.checkpoint_every",
+    "benchmark.batch_size",
+    "benchmark.base_url",
+)
 
 
 def collect_arms(study: Study) -> tuple[Arm, ...]:

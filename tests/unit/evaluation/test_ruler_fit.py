@@ -2,7 +2,8 @@ import pytest
 
 from longact_cli.errors import ConfigError
 from longact_cli.evaluation.ruler.draft import Draft
-from longact_cli.evaluation.ruler.fit import PromptFrame, largest, smallest
+from longact_cli.evaluation.ruler.fit import largest, smallest
+from longact_cli.evaluation.ruler.frame import PromptFrame
 
 
 class CountingFrame(PromptFrame):

@@ -6,7 +6,7 @@ import pytest
 
 from longact_cli.errors import ConfigError, UnknownNameError
 from longact_cli.evaluation.ruler import niah
-from longact_cli.evaluation.ruler.generator import RulerSource, make_sample
+from longact_cli.evaluation.ruler.generator import RulerSource, make_prompt, make_sample
 from longact_cli.evaluation.ruler.templates import NOISE, TASKS
 
 LENGTHS = {
@@ -14,7 +14,22 @@ LENGTHS = {
     "niah_multikey_2": (320, 511, 512, 513, 1024),
     "niah_multikey_3": (512, 640, 1024),
     "vt": (900, 1000, 1024),
+    "niah_single_2": (320, 511, 512, 1024),
+    "niah_single_3": (384, 512, 1024),
+    "niah_multikey_1": (640, 1024),
+    "niah_multivalue": (640, 1024),
+    "niah_multiquery": (640, 1024),
+    "cwe": (1600, 2000),
+    "fwe": (512, 1000),
+    "qa_1": (384, 512, 1024),
+    "qa_2": (1000, 1024),
 }
+LINE_TASKS = ("niah_single_1", "niah_multikey_2", "niah_multikey_3", "vt")
+TRAINABLE = tuple(task for task in TASKS if not task.startswith("qa"))
+
+
+def length_for(task: str) -> int:
+    return max(1024, *LENGTHS[task])
 
 
 def haystack_lines(prompt: str) -> list[str]:
@@ -83,7 +98,7 @@ def test_a_vt_prompt_is_this_text(tokenizer):
 
 
 @pytest.mark.parametrize(
-    ("task", "length"), [(task, length) for task, lengths in LENGTHS.items() for length in lengths]
+    ("task", "length"), [(task, length) for task in LINE_TASKS for length in LENGTHS[task]]
 )
 def test_a_prompt_fills_its_length_and_one_more_line_would_not_fit(task, length, tokenizer, source):
     for index in range(4):
@@ -94,6 +109,31 @@ def test_a_prompt_fills_its_length_and_one_more_line_would_not_fit(task, length,
         line = next_line(task, sample, source)
         longer = tokenizer(one_line_longer(sample.prompt, line), add_special_tokens=False)
         assert len(longer["input_ids"]) + sample.tokens_to_generate > length
+
+
+@pytest.mark.parametrize(
+    ("task", "length"),
+    [(task, length) for task in LENGTHS for length in LENGTHS[task] if task not in LINE_TASKS],
+)
+def test_a_prompt_never_exceeds_its_length_and_one_more_unit_would(task, length, tokenizer, source):
+    for index in range(4):
+        sample = make_sample(task, length, index=index, source=source)
+        ids = tokenizer(sample.prompt, add_special_tokens=False)["input_ids"]
+        assert sample.prompt_tokens == len(ids) <= length - sample.tokens_to_generate
+        longer = [
+            make_prompt(task, length, index=index, units=sample.units + more, source=source)
+            for more in (1, 2)
+        ]
+        tokens = [len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in longer]
+        assert max(tokens) > length - sample.tokens_to_generate
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_prompt_is_made_again_from_its_size(task, source):
+    length = length_for(task)
+    sample = make_sample(task, length, index=2, source=source)
+    again = make_prompt(task, length, index=2, units=sample.units, source=source)
+    assert again == sample.prompt
 
 
 def next_line(task, sample, source):
@@ -107,24 +147,20 @@ def next_line(task, sample, source):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_neither_order_nor_other_samples_change_a_sample(task, tokenizer):
-    forward = RulerSource(tokenizer, seed=5, split="eval")
-    backward = RulerSource(tokenizer, seed=5, split="eval")
-    first = [make_sample(task, 1024, index=index, source=forward) for index in range(4)]
-    last = [make_sample(task, 1024, index=index, source=backward) for index in (3, 2, 1, 0)]
+def test_neither_order_nor_other_samples_change_a_sample(task, source):
+    forward, backward, length = replace(source, seed=5), replace(source, seed=5), length_for(task)
+    first = [make_sample(task, length, index=index, source=forward) for index in range(4)]
+    last = [make_sample(task, length, index=index, source=backward) for index in (3, 2, 1, 0)]
     assert first == last[::-1]
     assert len({sample.prompt for sample in first}) == 4
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", TRAINABLE)
 def test_seed_and_split_change_the_question(task, source):
-    base = make_sample(task, 1024, index=0, source=source)
-    assert make_sample(task, 1024, index=0, source=replace(source, seed=1)).references != (
-        base.references
-    )
-    assert make_sample(task, 1024, index=0, source=replace(source, split="train")).references != (
-        base.references
-    )
+    length = length_for(task)
+    base = make_sample(task, length, index=0, source=source)
+    for other in (replace(source, seed=1), replace(source, split="train")):
+        assert make_sample(task, length, index=0, source=other).references != base.references
 
 
 @pytest.mark.parametrize("task", ["niah_single_1", "niah_multikey_2", "niah_multikey_3"])
@@ -165,15 +201,14 @@ def test_positions_reach_both_ends_of_the_haystack(source):
     assert max(places) > 0.8
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_training_prompts_share_no_key_and_no_answer_with_evaluation(task, tokenizer):
+@pytest.mark.parametrize("task", TRAINABLE)
+def test_training_prompts_share_no_key_and_no_answer_with_evaluation(task, source):
     def strings(split):
-        source = RulerSource(tokenizer, seed=0, split=split)
-        found = set()
+        own, found = replace(source, split=split), set()
         for index in range(300):
-            sample = make_sample(task, 1024, index=index, source=source)
+            sample = make_sample(task, length_for(task), index=index, source=own)
             found |= set(sample.references)
-            found |= set(re.findall(r"magic (?:numbers|uuids) for (.+?) is: ", sample.prompt))
+            found |= set(re.findall(r"magic (?:numbers|uuids) for (\S+?) is: ", sample.prompt))
             found |= set(re.findall(r"VAR ([A-Z]{3,5}) =", sample.prompt))
         return found
 

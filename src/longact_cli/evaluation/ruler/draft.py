@@ -3,20 +3,31 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from longact_cli.evaluation.ruler.frame import PromptFrame
+
+
+class Prediction(NamedTuple):
+    """The largest size that should fit, and its tokens, if the tokens of pieces add up."""
+
+    units: int
+    tokens: int
+
 
 class Draft(NamedTuple):
-    """A question whose haystack may still grow, one unit (one line) at a time.
+    """A question whose haystack may still grow, one unit at a time.
 
-    `message(n)` and `unit(i)` are pure: the same number gives the same text, and the units of
-    `message(n)` are `unit(0)` to `unit(n - 1)`.
+    A unit is a line, a word or a document. `message(n)` is pure: the same number gives the same
+    text. Exactly one of `unit` and `measure` is given.
     """
 
     minimum: int
     """Fewest units in which all needles find a place."""
-    unit: Callable[[int], str]
-    """Text of one haystack line, without its newline."""
     message: Callable[[int], str]
     """The user's message with this many units."""
     prefix: str
     """What the answer already starts with."""
     references: tuple[str, ...]
+    unit: Callable[[int], str] | None = None
+    """Text of one haystack line, without its newline; `message(n)` has `unit(0)..unit(n - 1)`."""
+    measure: Callable[[PromptFrame, int], Prediction | None] | None = None
+    """Returns the size for a budget in tokens; None where not even the minimum fits."""

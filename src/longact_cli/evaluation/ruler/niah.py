@@ -19,7 +19,7 @@ from longact_cli.evaluation.ruler.words import Split, draw_number, draw_uuid, dr
 
 def niah_draft(task: NiahTask, rng: Random, *, split: Split) -> Draft:
     """Draw one question: a key, its value, and a haystack that can grow."""
-    key, value = _draw_key(task, rng, split=split), _draw_value(task, rng, split=split)
+    key, value = draw_key(task, rng, split=split), draw_value(task, rng, split=split)
     others = OtherNeedles(task, Random(rng.getrandbits(64)), split=split, taken=key)
     position_seed = rng.getrandbits(64)
     kind = task.value_kind.removesuffix("s")
@@ -58,17 +58,19 @@ class OtherNeedles:
         return self._lines[number]
 
     def _next(self) -> str:
-        key = _draw_key(self._task, self._rng, split=self._split)
+        key = draw_key(self._task, self._rng, split=self._split)
         while key in self._keys:
-            key = _draw_key(self._task, self._rng, split=self._split)
+            key = draw_key(self._task, self._rng, split=self._split)
         self._keys.add(key)
-        value = _draw_value(self._task, self._rng, split=self._split)
+        value = draw_value(self._task, self._rng, split=self._split)
         return NEEDLE.format(kind=self._task.value_kind, key=key, value=value)
 
 
-def _draw_key(task: NiahTask, rng: Random, *, split: Split) -> str:
+def draw_key(task: NiahTask, rng: Random, *, split: Split) -> str:
+    """Draw a key of the task's kind."""
     return draw_word(rng, split) if task.key_kind == "words" else draw_uuid(rng, split)
 
 
-def _draw_value(task: NiahTask, rng: Random, *, split: Split) -> str:
+def draw_value(task: NiahTask, rng: Random, *, split: Split) -> str:
+    """Draw a value of the task's kind."""
     return draw_number(rng, split) if task.value_kind == "numbers" else draw_uuid(rng, split)

@@ -18,7 +18,9 @@ Split = Literal["train", "eval"]
 
 
 @cache
-def word_list(name: Literal["nounlist.txt", "adjectivelist.txt"]) -> tuple[str, ...]:
+def word_list(
+    name: Literal["nounlist.txt", "adjectivelist.txt", "verblist.txt"],
+) -> tuple[str, ...]:
     """Return one word list of the wonderwords package, in file order."""
     text = files("wonderwords.assets").joinpath(name).read_text(encoding="utf-8")
     return tuple(line.rstrip() for line in text.splitlines())
@@ -49,6 +51,11 @@ def draw_number(rng: Random, split: Split, *, digits: int = 7) -> str:
 def draw_variable(rng: Random, split: Split, *, letters: int = 5) -> str:
     """Draw a variable name of upper-case letters (5 in the question, 3 in its example)."""
     return _draw(lambda: "".join(rng.choices(string.ascii_uppercase, k=letters)), split)
+
+
+def draw_coded_word(rng: Random, split: Split, *, letters: int = 6) -> str:
+    """Draw a word of lower-case letters."""
+    return _draw(lambda: "".join(rng.choices(string.ascii_lowercase, k=letters)), split)
 
 
 def _draw(make: Callable[[], str], split: Split) -> str:
