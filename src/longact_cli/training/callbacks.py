@@ -8,15 +8,18 @@ from pathlib import Path
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from longact_cli.files import append_lines, read_lines, write_text
+from longact_cli.files import append_lines, read_json, read_lines, write_json, write_text
 from longact_cli.masking.row_mask import StepReport
 from longact_cli.masking.schedule import MaskSchedule
 from longact_cli.results import MetricPoint
+from longact_cli.training.dynamic_sampling import RefillPrompts
 
 MASK_FILE = "mask.safetensors"
+PROMPTS_FILE = "prompts.json"
 Progress = Callable[[int, int], None]
 
 _NAMES = {
+    "rewards/accuracy/mean": "accuracy",
     "clip_ratio/region_mean": "clip_fraction",
     "clip_ratio/low_mean": "clip_fraction_low",
     "clip_ratio/high_mean": "clip_fraction_high",
@@ -106,6 +109,28 @@ class MaskCallback(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         """Leave the model without hooks."""
         self._schedule.row_mask.remove()
+
+
+class PromptsCallback(TrainerCallback):  # type: ignore[misc]
+    """Puts the position among the prompts of dynamic sampling into every checkpoint."""
+
+    def __init__(self, refill: RefillPrompts) -> None:
+        """Follow `refill`."""
+        self._refill = refill
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+    ) -> None:
+        """Write the position."""
+        if state.is_world_process_zero:
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            write_json(folder / PROMPTS_FILE, {"position": self._refill.position})
+
+
+def read_position(path: Path) -> int:
+    """Return the position that a checkpoint holds; 0 where it has none."""
+    stored = read_json(path)
+    return int(stored["position"]) if stored else 0
 
 
 def metric_points(step: int, logs: Mapping[str, object]) -> Iterator[MetricPoint]:
