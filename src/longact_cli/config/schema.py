@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from longact_cli.config.algorithm import AlgorithmConfig
 from longact_cli.config.base import Fraction, Lengths, Names, Positive
@@ -48,12 +48,42 @@ class MaskConfig(_Frozen):
 
     strategy: str
     sparsity: Fraction
-    """Fraction of rows that ARE updated: 0.3 updates 30 %; 1 is dense, 0 freezes all q/k rows."""
-    statistic: Literal["mean_abs"] = "mean_abs"
-    site: Literal["proj", "norm"] = "norm"
-    targets: Annotated[tuple[Literal["q", "k"], ...], Field(min_length=1)] = ("q", "k")
-    refresh_every: Positive = 1
-    """Recompute the mask every this many optimizer steps."""
+    """Fraction of rows that ARE updated: 0.3 updates 30 %; 1 is dense, 0 freezes all q/k rows.
+    With `mass`, at most that fraction."""
+    mass: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+    """Update the smallest set of rows that holds this share of the scores' sum; the fraction that
+    comes out is logged as mask/update_ratio."""
+    scope: Literal["matrix", "head", "global"] = "matrix"
+    """Within what the rows are counted out."""
+    statistic: Literal["mean_abs", "rms", "max_abs", "p99"] = "mean_abs"
+    site: Literal["proj", "norm", "rope_pair"] = "norm"
+    targets: Annotated[tuple[Literal["q", "k", "v", "o"], ...], Field(min_length=1)] = ("q", "k")
+    refresh_every: Annotated[int, Field(ge=0)] = 1
+    """Recompute the mask every this many optimizer steps; 0 takes one mask for the whole run."""
+    update_semantics: Literal["gradient", "strict"] = "gradient"
+    """gradient: only gradients are masked; strict: masked rows do not move at all."""
+    prompts: Literal["training", "long", "short", "file"] = "training"
+    """What activations are measured on; long and short are generated at `prompt_length`."""
+    prompt_length: Positive | None = None
+    """Context length of long and short prompts, in tokens; null: the window, and an eighth."""
+    prompts_file: str | None = None
+    """JSON lines with a `prompt` each, for prompts=file."""
+    file: str | None = None
+    """Saved mask, for strategy=file."""
+
+    @model_validator(mode="after")
+    def _has_its_files(self) -> "MaskConfig":
+        if (self.strategy == "file") != (self.file is not None):
+            raise ValueError(
+                f"strategy is {self.strategy} and file is {self.file}; the strategy 'file' needs a "
+                "saved mask, and no other strategy reads one"
+            )
+        if (self.prompts == "file") != (self.prompts_file is not None):
+            raise ValueError(
+                f"prompts is {self.prompts} and prompts_file is {self.prompts_file}; prompts=file "
+                "needs a file of JSON lines, and no other choice reads one"
+            )
+        return self
 
 
 class BenchmarkConfig(_Frozen):

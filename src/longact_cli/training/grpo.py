@@ -86,8 +86,9 @@ class LongActGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         num_items_in_batch: Tensor | None = None,
     ) -> Tensor:
         """Probe this micro-batch's prompts, arm the mask in the last one, compute the loss."""
-        self._step_mask.prepare(self, inputs["prompt_ids"], inputs["prompt_mask"])
-        loss: Tensor = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        self._select_ahead(model)
+        with self._step_mask.around(self, inputs["prompt_ids"], inputs["prompt_mask"]):
+            loss: Tensor = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -106,16 +107,24 @@ class LongActGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         if self._algorithm.covariance == "none":
             loss: Tensor = super()._compute_loss(model, inputs)
             return loss
-        window = self._window()
-        if self._step % len(window) == 0 and len(window) > 1:
-            self._selected = self._select(
-                window, [self._log_probs_without_gradient(model, batch) for batch in window]
-            )
         self._scored = dict(inputs)
         loss = super()._compute_loss(model, self._scored)
         penalty = self._scored.get("covariance_penalty")
         self._scored = None
         return loss if penalty is None else loss + penalty
+
+    def _select_ahead(self, model: Any) -> None:
+        """Select the tokens of a step of several micro-batches before the first of them.
+
+        A step of one micro-batch is spared the extra pass: its own forward has every token.
+        """
+        if self._algorithm.covariance == "none":
+            return
+        window = self._window()
+        if len(window) > 1 and self._step % len(window) == 0:
+            self._selected = self._select(
+                window, [self._log_probs_without_gradient(model, batch) for batch in window]
+            )
 
     def _window(self) -> list[Batch]:
         """Return the micro-batches of this optimizer step on this process."""
@@ -169,7 +178,8 @@ class LongActGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         """Return TRL's denominator of a token-mean loss: this step's share of all rollouts."""
         tokens = inputs["num_items_in_batch"].clamp(min=1.0) / self.accelerator.num_processes
         updates = self.args.steps_per_generation / self.current_gradient_accumulation_steps
-        return tokens / updates
+        share: Tensor = tokens / updates
+        return share
 
     def _calculate_rewards(self, *arguments: Any, **keywords: Any) -> Tensor:
         """Keep the accuracies, the first reward, for dynamic sampling."""

@@ -1,6 +1,7 @@
-"""What every masked trainer shares: probe and arm before the loss, report after the step."""
+"""What every masked trainer shares: probe around the loss, arm before backward, report."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -19,20 +20,23 @@ class StepMask:
         self._schedule = schedule
         self.callback = MaskCallback(schedule)
 
-    def prepare(self, trainer: Any, prompt_ids: Tensor, prompt_mask: Tensor) -> None:
-        """Probe this micro-batch's prompts; arm the mask in the last one of the step.
+    @contextmanager
+    def around(self, trainer: Any, prompt_ids: Tensor, prompt_mask: Tensor) -> Iterator[None]:
+        """Probe this micro-batch's prompts in its forward; arm the mask in the step's last one.
 
         Args:
-            trainer: About to compute the loss of the micro-batch.
-            prompt_ids: [rows, time].
+            trainer: Computes the loss of the micro-batch inside the block.
+            prompt_ids: What the rows of its forward begin with, [rows, time].
             prompt_mask: 1 = prompt token, 0 = anything else, [rows, time].
         """
         if not torch.is_grad_enabled():
+            yield
             return
         step = trainer.state.global_step
-        self._schedule.observe(step, prompt_ids, prompt_mask)
+        with self._schedule.observing(step, prompt_ids, prompt_mask):
+            yield
         if trainer.accelerator.sync_gradients:
-            self._schedule.arm(step, _sum_over_processes(trainer.accelerator))
+            self._schedule.arm(step)
 
     def logs(self, logs: dict[str, float]) -> dict[str, float]:
         """Return the trainer's logs with what the mask did in the step that just ended."""
@@ -56,9 +60,3 @@ def refuse_sharding(trainer: Any) -> None:
             "the row mask supports one process or DDP, not FSDP or DeepSpeed; "
             "start without an accelerate sharding config"
         )
-
-
-def _sum_over_processes(accelerator: Any) -> Callable[[Tensor], Tensor] | None:
-    if accelerator.num_processes == 1:
-        return None
-    return lambda tensor: accelerator.reduce(tensor, reduction="sum")

@@ -53,8 +53,8 @@ class LongActSFTTrainer(SFTTrainer):  # type: ignore[misc]
     ) -> Any:
         """Probe this micro-batch's prompts, arm the mask in the last one, compute the loss."""
         prompt = inputs["attention_mask"] * (inputs["labels"] == _IGNORED)
-        self._step_mask.prepare(self, inputs["input_ids"], prompt)
-        return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        with self._step_mask.around(self, inputs["input_ids"], prompt):
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log what the mask did beside the trainer's own metrics."""
