@@ -115,6 +115,12 @@ def mask_settings(mask: MaskConfig, *, seed: int) -> MaskSettings:
         targets=mask.targets,
         refresh_every=mask.refresh_every,
         seed=seed,
+        statistic=mask.statistic,
+        scope=mask.scope,
+        mass=mask.mass,
+        update_semantics=mask.update_semantics,
+        prompts=mask.prompts,
+        file=mask.file,
     )
 
 
