@@ -69,50 +69,77 @@ def was_clipped(token: Tokens, low: float, high: float) -> bool:
     )
 
 
+def selected(algorithm: AlgorithmConfig, step: list[list[Tokens]]) -> list[list[bool]]:
+    """Which tokens have a high covariance, over all micro-batches of the step."""
+    low, high = algorithm.clip_low, algorithm.clip_high
+    cov = covariances(step)
+    if algorithm.covariance == "kl_cov":
+        ranked = sorted((value for row in cov for value in row), reverse=True)
+        least = ranked[max(int(algorithm.cov_ratio * len(ranked)), 1) - 1]
+        return [[value >= least for value in row] for row in cov]
+    if algorithm.covariance == "none":
+        return [[False] * len(row) for row in cov]
+    return [
+        [
+            algorithm.cov_low < value < algorithm.cov_high and not was_clipped(token, low, high)
+            for token, value in zip(tokens, values, strict=True)
+        ]
+        for tokens, values in zip(step, cov, strict=True)
+    ]
+
+
+def policy_loss(
+    algorithm: AlgorithmConfig, token: Tokens, chosen: bool, tokens: list[Tokens]
+) -> float:
+    """The loss of one token without the penalty towards the reference model."""
+    low, high = algorithm.clip_low, algorithm.clip_high
+    if algorithm.covariance == "kl_cov":
+        penalty = algorithm.cov_kl_coef * abs(token.new - token.old) if chosen else 0.0
+        return -token.ratio * token.advantage + penalty
+    if algorithm.loss_type == "cispo":
+        return -min(token.ratio, 1 + high) * token.advantage * token.new
+    if algorithm.importance_sampling_level == "sequence":
+        logs = [t.new - t.old for t in tokens if t.row == token.row]
+        ratio = float(torch.tensor(sum(logs) / len(logs), dtype=torch.float64).exp())
+        return -clipped_gain(token, ratio, low, high)
+    return 0.0 if chosen else -clipped_gain(token, token.ratio, low, high)
+
+
+def weight(
+    algorithm: AlgorithmConfig, token: Tokens, batch: dict[str, Tensor], micro_batches: int
+) -> float:
+    """What one token counts in the loss of its micro-batch."""
+    rows = len(batch["advantages"]) * micro_batches
+    if algorithm.loss_type == "grpo":
+        return 1 / (float(batch["completion_mask"][token.row].sum()) * rows)
+    if algorithm.loss_type == "dr_grpo":
+        return 1 / (rows * algorithm.max_completion_tokens)
+    return algorithm.updates_per_rollout / float(batch["num_items_in_batch"])
+
+
+def reference_penalty(algorithm: AlgorithmConfig, batch: dict[str, Tensor], tokens: list[Tokens]):
+    """The k3 estimate of the divergence from the reference model, times its coefficient."""
+    if not algorithm.kl_coef:
+        return [0.0] * len(tokens)
+    reference = batch["ref_per_token_logps"][batch["completion_mask"].bool()].double()
+    gaps = reference - torch.tensor([token.new for token in tokens], dtype=torch.float64)
+    return (algorithm.kl_coef * (gaps.exp() - gaps - 1)).tolist()
+
+
 def expected_losses(
     algorithm: AlgorithmConfig, step: list[list[Tokens]], batches: list[dict[str, Tensor]]
 ) -> list[float]:
     """The loss of each micro-batch of one optimizer step."""
-    low, high = algorithm.clip_low, algorithm.clip_high
-    cov = covariances(step)
     losses = []
-    ranked = sorted((value for row in cov for value in row), reverse=True)
-    top = ranked[: max(int(algorithm.cov_ratio * len(ranked)), 1)]
-    for tokens, values, batch in zip(step, cov, batches, strict=True):
-        rows = len(batch["advantages"])
-        lengths = batch["completion_mask"].sum(1).tolist()
-        per_token = []
-        for token, value in zip(tokens, values, strict=True):
-            if algorithm.covariance == "kl_cov":
-                loss = -token.ratio * token.advantage
-                if value >= top[-1]:
-                    loss += algorithm.cov_kl_coef * abs(token.new - token.old)
-            elif algorithm.loss_type == "cispo":
-                loss = -min(token.ratio, 1 + high) * token.advantage * token.new
-            elif algorithm.importance_sampling_level == "sequence":
-                logs = [t.new - t.old for t in tokens if t.row == token.row]
-                ratio = float(torch.tensor(sum(logs) / len(logs), dtype=torch.float64).exp())
-                loss = -clipped_gain(token, ratio, low, high)
-            else:
-                loss = -clipped_gain(token, token.ratio, low, high)
-                inside = algorithm.cov_low < value < algorithm.cov_high
-                if algorithm.covariance == "clip_cov" and inside:
-                    loss = loss if was_clipped(token, low, high) else 0.0
-            per_token.append(loss)
-        if algorithm.kl_coef:
-            kept = batch["completion_mask"].bool()
-            reference = batch["ref_per_token_logps"][kept].tolist()
-            for index, (token, ref) in enumerate(zip(tokens, reference, strict=True)):
-                gap = torch.tensor(ref - token.new, dtype=torch.float64)
-                per_token[index] += algorithm.kl_coef * float(gap.exp() - gap - 1)
-        if algorithm.loss_type == "grpo":
-            weights = [1 / (max(lengths[t.row], 1) * rows * len(step)) for t in tokens]
-        elif algorithm.loss_type == "dr_grpo":
-            weights = [1 / (rows * algorithm.max_completion_tokens * len(step))] * len(tokens)
-        else:
-            counted = float(batch["num_items_in_batch"]) / algorithm.updates_per_rollout
-            weights = [1 / counted] * len(tokens)
-        losses.append(sum(w * loss for w, loss in zip(weights, per_token, strict=True)))
+    for tokens, chosen, batch in zip(step, selected(algorithm, step), batches, strict=True):
+        penalties = reference_penalty(algorithm, batch, tokens)
+        losses.append(
+            sum(
+                weight(algorithm, token, batch, len(step))
+                * (policy_loss(algorithm, token, inside, tokens) + penalty)
+                for token, inside, penalty in zip(tokens, chosen, penalties, strict=True)
+            )
+        )
     return losses
 
 
