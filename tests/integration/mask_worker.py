@@ -1,12 +1,15 @@
 """One process of a distributed training run with a row mask; started by torchrun.
 
-Usage: mask_worker.py BACKEND STRATEGY SEMANTICS OUT, BACKEND one of single, ddp, fsdp2.
+Usage: mask_worker.py BACKEND RUNS OUT, with BACKEND one of single, ddp, fsdp2, and RUNS a
+comma list of STRATEGY:SEMANTICS.
 """
 
 import sys
 from pathlib import Path
 
 import torch
+from accelerate.state import PartialState
+from accelerate.utils import DistributedType
 from safetensors.torch import save_file
 from torch.distributed.tensor import DTensor
 from transformers import (
@@ -64,14 +67,25 @@ class Recorder(TrainerCallback):
         masks = self.masking.schedule.row_mask.mask.items()
         self._keep("mask", state.global_step, [(n, rows.clone()) for n, rows in masks])
         report = self.masking._report
-        drift = torch.tensor([report.drift_max, report.kept_norm or -1.0, report.dense_norm or -1.0])
+        drift = torch.tensor(
+            [report.drift_max, report.kept_norm or -1.0, report.dense_norm or -1.0]
+        )
         self._keep("report", state.global_step, [("values", drift)])
 
 
-def examples(world: int) -> list[dict[str, torch.Tensor]]:
+def examples() -> list[dict[str, torch.Tensor]]:
     """The same examples in the same steps for any number of processes."""
-    ids = torch.randint(1, 64, (ROWS * STEPS * ACCUMULATION, 12), generator=torch.Generator().manual_seed(5))
-    return [{"input_ids": row, "attention_mask": torch.ones_like(row), "labels": row} for row in ids]
+    ids = torch.randint(
+        1, 64, (ROWS * STEPS * ACCUMULATION, 12), generator=torch.Generator().manual_seed(5)
+    )
+    return [
+        {"input_ids": row, "attention_mask": torch.ones_like(row), "labels": row} for row in ids
+    ]
+
+
+def let_accelerate_shard_on_cpu() -> None:
+    """Accelerate offers FSDP on accelerators only; torch shards on CPUs as well."""
+    PartialState._shared_state["distributed_type"] = DistributedType.MULTI_XPU
 
 
 def main(backend: str, strategy: str, semantics: str, out: Path) -> None:
@@ -80,20 +94,15 @@ def main(backend: str, strategy: str, semantics: str, out: Path) -> None:
     world = 1 if backend == "single" else 2
     sharding = {}
     if backend == "fsdp2":
-        sharding = {
-            "fsdp": "full_shard auto_wrap",
-            "fsdp_config": {
-                "version": 2,
-                "transformer_layer_cls_to_wrap": ["Qwen3DecoderLayer"],
-                "reshard_after_forward": True,
-            },
-        }
+        layers = ["Qwen3DecoderLayer"]
+        config = {"version": 2, "transformer_layer_cls_to_wrap": layers}
+        sharding = {"fsdp": True, "fsdp_config": config}
     arguments = TrainingArguments(
         output_dir=str(out / "trainer"),
         max_steps=STEPS,
         per_device_train_batch_size=ROWS // world,
         gradient_accumulation_steps=ACCUMULATION,
-        gradient_checkpointing=backend != "fsdp2",
+        gradient_checkpointing=True,
         learning_rate=1e-2,
         lr_scheduler_type="constant",
         weight_decay=0.1,
@@ -107,6 +116,8 @@ def main(backend: str, strategy: str, semantics: str, out: Path) -> None:
         dataloader_pin_memory=False,
         **sharding,
     )
+    if sharding:
+        let_accelerate_shard_on_cpu()
     callback = RowMaskCallback(
         MaskSettings(strategy, 0.5, refresh_every=1, seed=3, update_semantics=semantics)
     )
@@ -114,7 +125,7 @@ def main(backend: str, strategy: str, semantics: str, out: Path) -> None:
     trainer = Trainer(
         model=Qwen3ForCausalLM(Qwen3Config(**SIZES)),
         args=arguments,
-        train_dataset=examples(world),
+        train_dataset=examples(),
         callbacks=[callback, recorder],
     )
     trainer.train()
@@ -125,4 +136,8 @@ def main(backend: str, strategy: str, semantics: str, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3], Path(sys.argv[4]))
+    for run in sys.argv[2].split(","):
+        chosen, how = run.split(":")
+        folder = Path(sys.argv[3]) / chosen
+        folder.mkdir(parents=True, exist_ok=True)
+        main(sys.argv[1], chosen, how, folder)

@@ -109,16 +109,16 @@ def refuse_accelerate_backends() -> None:
     Raises:
         ConfigError: It is DeepSpeed, FSDP version 1 or Megatron.
     """
-    from accelerate.state import AcceleratorState, is_initialized
+    from accelerate.state import AcceleratorState
 
-    if not is_initialized():
-        return
-    state = AcceleratorState()
-    kind = str(getattr(state.distributed_type, "value", state.distributed_type))
+    state = AcceleratorState._shared_state  # what Accelerator() has set; constructing one resets it
+    kind = str(getattr(state.get("distributed_type"), "value", ""))
+    if state.get("deepspeed_plugins") and kind != "MEGATRON_LM":
+        kind = "DEEPSPEED"
     if kind in ("DEEPSPEED", "MEGATRON_LM"):
         raise ConfigError(_DEEPSPEED.replace("DeepSpeed", kind))
-    plugin = getattr(state, "fsdp_plugin", None)
-    if kind == "FSDP" and getattr(plugin, "fsdp_version", 1) != 2:
+    plugin = state.get("fsdp_plugin")
+    if plugin is not None and getattr(plugin, "fsdp_version", 1) != 2:
         raise ConfigError(
             "the row mask cannot work under FSDP version 1, which flattens weights; set "
             "fsdp_version: 2 in the accelerate configuration"
