@@ -6,6 +6,7 @@ STAMP := $(VENV)/.installed
 DEMO_RUNS ?= runs/demo
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export MLFLOW_DISABLE_TELEMETRY := true
+export HF_HUB_OFFLINE ?= 1
 
 .PHONY: help install demo test lint bench clean
 

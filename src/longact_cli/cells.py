@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from longact_cli.config.schema import RunConfig
-from longact_cli.errors import CellFailedError
+from longact_cli.errors import CellFailedError, CellHeldError
 from longact_cli.files import read_json, read_lines, sha256_file, write_json
 from longact_cli.plan import SCHEMA_VERSION, Cell
 from longact_cli.results import EvalResult, MetricPoint, SampleResult
@@ -161,14 +161,14 @@ def hold(directory: CellDir) -> Iterator[None]:
     """Own the cell while the block runs. The kernel lets go when the process dies.
 
     Raises:
-        CellFailedError: Another live process owns the cell.
+        CellHeldError: Another live process owns the cell.
     """
     directory.path.mkdir(parents=True, exist_ok=True)
     with (directory.path / "lock").open("w") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise CellFailedError(f"{directory.path} is being run by another process") from None
+            raise CellHeldError(f"{directory.path} is being run by another process") from None
         yield
 
 

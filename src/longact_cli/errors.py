@@ -31,3 +31,7 @@ class PrerequisiteError(LongActError):
 
 class CellFailedError(LongActError):
     """A cell ended without its result."""
+
+
+class CellHeldError(LongActError):
+    """A cell is being run by another live process."""

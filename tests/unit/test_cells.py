@@ -21,7 +21,7 @@ from longact_cli.cells import (
     write_status,
 )
 from longact_cli.config.compose import compose, parse
-from longact_cli.errors import CellFailedError
+from longact_cli.errors import CellFailedError, CellHeldError
 from longact_cli.plan import train_cell
 from longact_cli.results import EvalResult
 
@@ -89,7 +89,7 @@ def test_only_one_process_holds_a_cell_and_death_frees_it(directory):
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"held\n"
         assert is_held(directory)
-        with pytest.raises(CellFailedError, match="being run by another process"), hold(directory):
+        with pytest.raises(CellHeldError, match="being run by another process"), hold(directory):
             pass
         process.kill()
     assert not is_held(directory)

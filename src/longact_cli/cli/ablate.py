@@ -45,6 +45,7 @@ def ablate(
     dry_run: opt.DryRun = False,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
     no_color: opt.NoColor = False,
 ) -> int:
     """Train and score every combination of the given values. Options take comma lists.
@@ -60,7 +61,7 @@ def ablate(
     from longact_cli.execution.revision import model_revision
     from longact_cli.execution.runner import RunOptions
 
-    output = opt.make_output(json=json, quiet=quiet, no_color=no_color)
+    output = opt.make_output(json=json, quiet=quiet, no_color=no_color, verbose=verbose)
     known = load_experiment(experiment) if experiment else Experiment()
     settings = [
         ("algorithm", algo),

@@ -8,12 +8,13 @@ def doctor(
     runs_dir: opt.RunsDir = opt.DEFAULT_RUNS,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
     no_color: opt.NoColor = False,
 ) -> int:
     """Check packages, accelerators, executors and the runs folder; exit 4 if a need is unmet."""
     from longact_cli.execution.diagnosis import diagnose
 
-    output = opt.make_output(json=json, quiet=quiet, no_color=no_color)
+    output = opt.make_output(json=json, quiet=quiet, no_color=no_color, verbose=verbose)
     checks = diagnose(runs_dir)
     for check in checks:
         output.data(check._asdict())

@@ -30,6 +30,7 @@ def evaluate(
     dry_run: opt.DryRun = False,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
     no_color: opt.NoColor = False,
 ) -> int:
     """Score a model on benchmarks and print each task's score with its 95 % interval.
@@ -42,7 +43,7 @@ def evaluate(
     from longact_cli.controls import plan_eval
     from longact_cli.execution.revision import model_revision
 
-    output = opt.make_output(json=json, quiet=quiet, no_color=no_color)
+    output = opt.make_output(json=json, quiet=quiet, no_color=no_color, verbose=verbose)
     settings = [
         ("benchmark", bench),
         ("benchmark.tasks", opt.list_setting(task)),

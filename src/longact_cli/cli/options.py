@@ -27,7 +27,10 @@ Overrides = Annotated[
 RunsDir = Annotated[Path, typer.Option("--runs-dir", help="Folder of all cells and tracking.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON lines for scripts.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more about what is done.")]
+Verbose = Annotated[
+    bool,
+    typer.Option("--verbose", "-v", help="Also show where cells lie and what failed ones printed."),
+]
 NoColor = Annotated[bool, typer.Option("--no-color", help="No colours (also: NO_COLOR=1).")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and its cost, run nothing.")]
 Model = Annotated[
@@ -81,14 +84,15 @@ def _output_of(options: dict[str, Any]) -> "Output":
         json=bool(options.get("json")),
         quiet=bool(options.get("quiet")),
         no_color=bool(options.get("no_color")),
+        verbose=bool(options.get("verbose")),
     )
 
 
-def make_output(*, json: bool, quiet: bool, no_color: bool) -> "Output":
+def make_output(*, json: bool, quiet: bool, no_color: bool, verbose: bool = False) -> "Output":
     """Return where a command prints."""
     from longact_cli.console.output import Output
 
-    return Output(json=json, quiet=quiet, color=not no_color)
+    return Output(json=json, quiet=quiet, color=not no_color, verbose=verbose)
 
 
 def check_study(name: str) -> str:

@@ -25,6 +25,7 @@ def report(
     tracking_uri: opt.Tracking = None,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
     no_color: opt.NoColor = False,
 ) -> int:
     """Print tables with intervals and write them, with figures and provenance, to a folder.
@@ -39,7 +40,7 @@ def report(
     from longact_cli.reporting.report import write_report
     from longact_cli.tracking import default_tracking_uri
 
-    output = opt.make_output(json=json, quiet=quiet, no_color=no_color)
+    output = opt.make_output(json=json, quiet=quiet, no_color=no_color, verbose=verbose)
     check_runs_dir(runs_dir)
     uri = tracking_uri or default_tracking_uri(runs_dir)
     study = experiment or _only_study(uri)

@@ -8,7 +8,7 @@ from sys import argv
 from typing import TYPE_CHECKING
 
 from longact_cli.console.output import Output
-from longact_cli.console.plans import cost_line, show_outcome, show_plan
+from longact_cli.console.plans import Failure, cost_line, show_outcome, show_plan
 from longact_cli.console.progress import PlanProgress
 from longact_cli.execution.runner import Outcome, RunOptions
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
+_TAIL_LINES = 15
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def handle(plan: "Plan", request: Request) -> int:
         return 0
     request.output.note(f"study {plan.study}: {cost_line(cost)}")
     outcome = _run(plan, request)
-    show_outcome(request.output, plan, outcome, _errors(plan, request.runs_dir))
+    show_outcome(request.output, plan, outcome, _failures(plan, request.runs_dir))
     if outcome.interrupted:
         return EXIT_INTERRUPTED
     return 0 if outcome.ok else EXIT_FAILED
@@ -87,8 +88,20 @@ def command_line(arguments: Sequence[str]) -> str:
     return join(["longact", *arguments[1:]])
 
 
-def _errors(plan: "Plan", runs_dir: Path) -> dict[str, str]:
+def _failures(plan: "Plan", runs_dir: Path) -> dict[str, Failure]:
     from longact_cli.cells import cell_dir, read_status
 
-    statuses = {cell.digest: read_status(cell_dir(runs_dir, cell.digest)) for cell in plan.cells}
-    return {digest: status.error for digest, status in statuses.items() if status.error}
+    found: dict[str, Failure] = {}
+    for cell in plan.cells:
+        directory = cell_dir(runs_dir, cell.digest)
+        error = read_status(directory).error
+        if error:
+            found[cell.digest] = Failure(error, _tail(directory.stderr))
+    return found
+
+
+def _tail(path: Path) -> str:
+    if not path.exists():
+        return ""
+    lines = path.read_text("utf-8", errors="replace").splitlines()
+    return "\n".join(f"    {line}" for line in lines[-_TAIL_LINES:])

@@ -8,6 +8,7 @@ def status(
     runs_dir: opt.RunsDir = opt.DEFAULT_RUNS,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
     no_color: opt.NoColor = False,
 ) -> int:
     """List every cell with its state. A cell whose process died shows as interrupted."""
@@ -16,7 +17,7 @@ def status(
     from longact_cli.execution.overview import overview
     from longact_cli.execution.preflight import check_runs_dir
 
-    output = opt.make_output(json=json, quiet=quiet, no_color=no_color)
+    output = opt.make_output(json=json, quiet=quiet, no_color=no_color, verbose=verbose)
     check_runs_dir(runs_dir)
     rows = overview(runs_dir)
     if not rows:

@@ -25,6 +25,7 @@ def train(
     dry_run: opt.DryRun = False,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
     no_color: opt.NoColor = False,
 ) -> int:
     """Train one model with the row mask and keep a plain Hugging Face checkpoint.
@@ -41,7 +42,7 @@ def train(
     from longact_cli.execution.resume import check_same
     from longact_cli.execution.revision import model_revision
 
-    output = opt.make_output(json=json, quiet=quiet, no_color=no_color)
+    output = opt.make_output(json=json, quiet=quiet, no_color=no_color, verbose=verbose)
     settings = [
         ("algorithm", algo),
         ("mask", mask),

@@ -30,6 +30,7 @@ class Output:
     json: bool = False
     quiet: bool = False
     color: bool = True
+    verbose: bool = False
 
     @property
     def out(self) -> Console:
@@ -45,12 +46,17 @@ class Output:
     def show(self, renderable: RenderableType) -> None:
         """Print a result for a person."""
         if not self.json:
-            self.out.print(renderable)
+            self.out.print(renderable, markup=False)
 
     def note(self, text: str) -> None:
         """Print a remark on standard error, unless told to be quiet."""
         if not self.json and not self.quiet:
             self.err.print(text, markup=False, soft_wrap=True)
+
+    def detail(self, text: str) -> None:
+        """Print a remark that only matters to someone who asked for more."""
+        if self.verbose:
+            self.note(text)
 
     def data(self, value: Any) -> None:
         """Print one JSON line for a script."""

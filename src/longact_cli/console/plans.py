@@ -1,9 +1,10 @@
 """A plan before and after it ran."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.table import Table
+from rich.text import Text
 
 from longact_cli.cells import State
 from longact_cli.console.output import Output, duration
@@ -20,7 +21,7 @@ def show_plan(output: Output, plan: Plan, cost: Estimate) -> None:
     for name in ("digest", "stage", "model", "algorithm", "mask", "sparsity", "seed", "why"):
         table.add_column(name, justify="right" if name in ("sparsity", "seed") else "left")
     for cell in plan.cells:
-        table.add_row(*_plan_row(cell))
+        table.add_row(*map(Text, _plan_row(cell)))
         output.data({"event": "cell", **_plan_object(cell)})
     output.show(table)
     output.show(cost_line(cost))
@@ -70,13 +71,23 @@ def cost_line(cost: Estimate) -> str:
     )
 
 
-def show_outcome(output: Output, plan: Plan, outcome: Outcome, details: Mapping[str, str]) -> None:
+class Failure(NamedTuple):
+    """Why a cell failed: one line, and the end of what it printed."""
+
+    error: str
+    printed: str
+
+
+def show_outcome(
+    output: Output, plan: Plan, outcome: Outcome, failures: Mapping[str, Failure]
+) -> None:
     """Print how a plan ended: counts, each failure in one line, what to do next."""
     output.data({"event": "end", "interrupted": outcome.interrupted, "states": outcome.states})
     labels = {cell.digest: cell.label for cell in plan.cells}
     for digest, state in outcome.states.items():
-        if state == "failed":
-            output.note(f"failed: {labels[digest]}: {details.get(digest, '')}")
+        if state == "failed" and digest in failures:
+            output.note(f"failed: {labels[digest]}: {failures[digest].error}")
+            output.detail(failures[digest].printed)
     done = outcome.count("done")
     line = f"{done} of {len(plan.cells)} cells done"
     line += "".join(f", {outcome.count(s)} {s}" for s in _BAD_ENDS if outcome.count(s))

@@ -83,6 +83,8 @@ class PlanProgress:
             left = self._eta()
             text += f", about {duration(left)} left" if left else ""
         self._output.note(text + (f" ({status.error})" if status.error else ""))
+        if status.state == "running":
+            self._output.detail(f"    {cell_dir(self._runs_dir, cell.digest).path}")
 
     def _eta(self) -> float | None:
         """Estimate the remaining wall seconds from the median of finished cells."""
@@ -108,7 +110,7 @@ class PlanProgress:
             summary.append(f"about {duration(left)} left", style="dim")
         table = Table.grid(padding=(0, 2))
         for cell in running:
-            table.add_row(cell.label, *self._bar(cell))
+            table.add_row(Text(cell.label), *self._bar(cell))
         parts: list[RenderableType] = [summary, table]
         if self._failure:
             parts.append(Text(f"last failure: {self._failure}", style="red"))
@@ -121,9 +123,12 @@ class PlanProgress:
         if not progress:
             return Text("starting", style="dim"), duration(elapsed)
         done, total = progress["done"], progress["total"]
-        left = elapsed * (total - done) / done if done else 0.0
         bar = ProgressBar(total=total, completed=done, width=30)
-        return bar, f"{done}/{total}  {duration(elapsed)} < {duration(left)}"
+        text = f"{done}/{total}  {duration(elapsed)}"
+        rate = progress.get("rate")
+        if rate:
+            text += f", {duration((total - done) / rate)} left"
+        return bar, text
 
 
 @contextmanager

@@ -24,25 +24,25 @@ def show_cells(output: Output, rows: Sequence[Row]) -> None:
         output.data({"digest": row.digest, "label": row.label, **vars(status)})
         table.add_row(
             row.digest[:12],
-            row.label,
+            Text(row.label),
             Text(status.state, style=STATE_STYLES[status.state]),
             str(status.attempt),
             duration(spent) if spent is not None and status.state in ("done", "running") else "",
-            status.error or "",
+            Text(status.error or ""),
         )
     output.show(table)
 
 
 def show_eval(output: Output, cell: Cell, lines: Sequence[ScoreLine]) -> None:
     """Print the scores of one evaluation in percent."""
-    table = Table(title=cell.label, title_justify="left")
+    table = Table(title=Text(cell.label), title_justify="left")
     for name in ("task", "length", "score %", "95 % interval", "n", "failed", "truncated"):
         table.add_column(name, justify="left" if name == "task" else "right")
     for line in lines:
         output.data({"event": "score", "cell": cell.digest, **_finite(line)})
         known = not isnan(line.score)
         table.add_row(
-            line.task,
+            Text(line.task),
             "" if line.context_length is None else str(line.context_length),
             f"{100 * line.score:.1f}" if known else "--",
             f"{100 * line.low:.1f} to {100 * line.high:.1f}" if known else "--",

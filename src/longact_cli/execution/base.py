@@ -4,6 +4,9 @@ from typing import Protocol
 
 from longact_cli.cells import CellDir
 
+# Exit code of a cell's process that found the cell in another process's hands (EX_TEMPFAIL).
+EXIT_HELD = 75
+
 
 class Handle(Protocol):
     """A started cell."""

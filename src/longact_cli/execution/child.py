@@ -1,7 +1,9 @@
 """The process of one cell: take the lease, run the stage, write DONE last."""
 
+import logging
 import os
 import signal
+import stat
 import sys
 import threading
 import time
@@ -16,13 +18,15 @@ from longact_cli.cells import (
     is_done,
     mark_done,
     read_cell,
+    read_samples,
     read_status,
     write_results,
     write_status,
 )
-from longact_cli.errors import CellFailedError, LongActError
-from longact_cli.execution.provenance import write_provenance
-from longact_cli.files import write_json
+from longact_cli.errors import CellFailedError, CellHeldError, LongActError
+from longact_cli.execution.base import EXIT_HELD
+from longact_cli.execution.provenance import add_provenance, write_provenance
+from longact_cli.files import sha256_json, write_json
 from longact_cli.plan import Cell, train_cell
 from longact_cli.plan import eval_cell as plan_eval_cell
 
@@ -32,10 +36,19 @@ _PROGRESS_SECONDS = 0.5
 def run_cell(directory: CellDir) -> int:
     """Run the cell in `directory` and return the exit code of its process."""
     _die_with_parent()
+    logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.WARNING)
+    logging.getLogger("longact_cli").setLevel(logging.INFO)
     try:
         with hold(directory):
             if not is_done(directory):
                 _run(directory)
+            status = read_status(directory)
+            finished = status.finished or time.time()
+            write_status(directory, replace(status, state="done", finished=finished, error=None))
+    except CellHeldError as error:
+        # The cell belongs to another process, and so does its status.
+        sys.stderr.write(f"error: {error}\n")
+        return EXIT_HELD
     except LongActError as error:
         return _fail(directory, str(error), code=error.exit_code)
     except Exception as error:  # noqa: BLE001 - the boundary of the process: recorded, then failed
@@ -47,14 +60,12 @@ def run_cell(directory: CellDir) -> int:
 def _run(directory: CellDir) -> None:
     cell = read_cell(directory)
     _verify(cell, directory)
-    progress = _progress_writer(directory)
+    progress = ProgressWriter(directory.progress)
     if cell.stage == "train":
         _train(cell, directory, progress)
     else:
         _evaluate(cell, directory, progress)
     mark_done(directory)
-    status = read_status(directory)
-    write_status(directory, replace(status, state="done", finished=time.time(), error=None))
 
 
 def _train(cell: Cell, directory: CellDir, progress: "ProgressWriter") -> None:
@@ -62,7 +73,8 @@ def _train(cell: Cell, directory: CellDir, progress: "ProgressWriter") -> None:
     from longact_cli.training.train import train_cell as train
 
     write_provenance(directory, checkpoint=local_checkpoint(cell.config.model))
-    train(cell.config, out=directory.path, progress=progress)
+    result = train(cell.config, out=directory.path, progress=progress)
+    add_provenance(directory, **result._asdict())
 
 
 def _evaluate(cell: Cell, directory: CellDir, progress: "ProgressWriter") -> None:
@@ -82,6 +94,12 @@ def _evaluate(cell: Cell, directory: CellDir, progress: "ProgressWriter") -> Non
         progress=progress,
     )
     write_results(directory, results)
+    add_provenance(directory, data_sha256=prompts_sha256(directory))
+
+
+def prompts_sha256(directory: CellDir) -> str:
+    """Return one hash over the prompts of an evaluation, in the order of its samples."""
+    return sha256_json([sample.prompt_sha256 for sample in read_samples(directory)])
 
 
 def _parent(directory: CellDir, digest: str) -> CellDir:
@@ -120,18 +138,17 @@ class ProgressWriter:
         """Report to `path`."""
         self._path = path
         self._last = 0.0
+        self._first: tuple[int, float] | None = None
 
     def __call__(self, done: int, total: int) -> None:
         """Note that `done` of `total` units are finished."""
         now = time.time()
+        self._first = self._first or (done, now)
         if now - self._last >= _PROGRESS_SECONDS or done == total:
             self._last = now
-            write_json(self._path, {"done": done, "total": total, "time": now})
-
-
-def _progress_writer(directory: CellDir) -> ProgressWriter:
-    directory.progress.unlink(missing_ok=True)
-    return ProgressWriter(directory.progress)
+            first, since = self._first
+            rate = (done - first) / (now - since) if now > since else None
+            write_json(self._path, {"done": done, "total": total, "rate": rate})
 
 
 def _fail(directory: CellDir, message: str, *, code: int) -> int:
@@ -160,6 +177,4 @@ def _die_with_parent() -> None:
 
 
 def _is_pipe() -> bool:
-    import stat
-
     return stat.S_ISFIFO(os.fstat(0).st_mode) and os.getpgrp() == os.getpid()

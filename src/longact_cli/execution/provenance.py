@@ -8,7 +8,7 @@ from pathlib import Path
 
 from longact_cli import __version__
 from longact_cli.cells import CellDir
-from longact_cli.files import write_json
+from longact_cli.files import read_json, write_json
 
 _PACKAGES = (
     "torch", "transformers", "trl", "accelerate", "datasets", "tokenizers", "lm_eval",
@@ -67,3 +67,8 @@ def write_provenance(directory: CellDir, *, checkpoint: str) -> None:
             "tokenizer_sha256": tokenizer_sha256(checkpoint),
         },
     )
+
+
+def add_provenance(directory: CellDir, **facts: str | int | float | None) -> None:
+    """Add what is known only after the run: hash of the data, tokens, time."""
+    write_json(directory.provenance, {**(read_json(directory.provenance) or {}), **facts})

@@ -17,12 +17,11 @@ from longact_cli.cells import (
     read_status,
     write_status,
 )
-from longact_cli.execution.base import Executor, Handle
+from longact_cli.execution.base import EXIT_HELD, Executor, Handle
 from longact_cli.plan import Cell, Plan
 
 _POLL_SECONDS = 0.1
 _GRACE_SECONDS = 30.0
-_LOCK_SECONDS = 20.0
 
 
 class Listener(Protocol):
@@ -81,6 +80,7 @@ class Runner:
         self._cells = {cell.digest: cell for cell in plan.cells}
         self._states: dict[str, State] = {}
         self._handles: dict[str, Handle] = {}
+        self._elsewhere: set[str] = set()
         self._stopping = False
 
     def run(self) -> Outcome:
@@ -107,16 +107,12 @@ class Runner:
 
     def _initial(self, cell: Cell, directory: CellDir) -> State:
         state = read_status(directory).state
-        if state == "done" or (state == "failed" and not self._options.retry_failed):
+        kept = state == "done" or (state == "failed" and not self._options.retry_failed)
+        if kept:
             return state
-        self._wait_for_orphan(directory)
-        return "done" if read_status(directory).state == "done" else "pending"
-
-    def _wait_for_orphan(self, directory: CellDir) -> None:
-        """Give a process whose parent was killed the time to notice and stop."""
-        deadline = time.monotonic() + _LOCK_SECONDS
-        while is_held(directory) and time.monotonic() < deadline:
-            time.sleep(_POLL_SECONDS)
+        if is_held(directory):
+            self._elsewhere.add(cell.digest)
+        return "pending"
 
     def _advance(self) -> bool:
         """Collect what ended, start what may start; return whether work is left."""
@@ -132,14 +128,38 @@ class Runner:
             if self._states[cell.digest] != "pending":
                 continue
             parent = self._states.get(cell.parent, "done") if cell.parent else "done"
-            if parent in ("failed", "blocked", "interrupted"):
+            if cell.digest in self._elsewhere:
+                self._adopt(cell)
+            elif parent in ("failed", "blocked", "interrupted"):
                 self._set(cell, Status("blocked", error="its training did not finish"))
             elif parent == "done" and len(self._handles) < self._executor.slots:
                 self._start(cell)
 
+    def _adopt(self, cell: Cell) -> None:
+        """Take over a cell that another process ran, once that process has let go of it."""
+        directory = self._directory(cell)
+        if is_held(directory):
+            return
+        self._elsewhere.discard(cell.digest)
+        status = read_status(directory)
+        if status.state in ("done", "failed"):
+            self._take(cell, status)
+
+    def _take(self, cell: Cell, status: Status) -> None:
+        """Accept the end that another process has written."""
+        self._states[cell.digest] = status.state
+        self._tell(cell, status)
+
     def _start(self, cell: Cell) -> None:
         directory = self._directory(cell)
+        if is_held(directory):
+            self._elsewhere.add(cell.digest)
+            return
         known = read_status(directory)
+        if known.state == "done":
+            self._take(cell, known)
+            return
+        directory.progress.unlink(missing_ok=True)
         self._set(cell, Status("running", attempt=known.attempt + 1, started=time.time()))
         self._handles[cell.digest] = self._executor.start(directory)
 
@@ -149,6 +169,10 @@ class Runner:
             return
         del self._handles[digest]
         cell = self._cells[digest]
+        if code == EXIT_HELD:
+            self._states[digest] = "pending"
+            self._elsewhere.add(digest)
+            return
         status = ended(read_status(self._directory(cell)), code)
         self._set(cell, status)
         if status.state == "failed" and self._options.fail_fast:

@@ -55,7 +55,7 @@ def write_report(
     data = load_study(uri, study)
     provenance = _provenance(data, command)
     built = tuple(build(data, provenance) for build in builders)
-    files = [*_table_files(built, formats)]
+    files = [("runs.csv", _runs_file(data)), *_table_files(built, formats)]
     pictures = [name for name in formats if name in FIGURE_FORMATS]
     if pictures:
         from longact_cli.reporting.gallery import figure_files  # imports matplotlib
@@ -87,8 +87,15 @@ def _provenance(study: Study, command: str) -> Provenance:
         version=__version__,
         study=study.name,
         commits=tuple(sorted({cell.git_commit for cell in finished if cell.git_commit})),
-        runs=tuple((cell.digest, cell.run_id or "") for cell in finished),
+        cells=tuple(cell.digest for cell in finished),
     )
+
+
+def _runs_file(study: Study) -> bytes:
+    """Return which MLflow run holds each cell of the study."""
+    rows = sorted((cell.digest, cell.run_id or "", cell.status) for cell in study.cells)
+    lines = ["cell,run_id,status", *(",".join(row) for row in rows)]
+    return ("\n".join(lines) + "\n").encode("utf-8")
 
 
 def _table_files(tables: Sequence[Table], formats: Sequence[str]) -> Iterator[tuple[str, bytes]]:

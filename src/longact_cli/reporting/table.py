@@ -14,24 +14,25 @@ _SCALE = 100.0
 class Provenance(NamedTuple):
     """Where the numbers come from. No dates: the same runs give the same bytes.
 
-    `runs` pairs the digest of each cell with its MLflow run.
+    `cells` are the digests of the cells; the report's `runs.csv` leads from them to MLflow runs,
+    whose ids are new with every store.
     """
 
     command: str
     version: str
     study: str
     commits: tuple[str, ...]
-    runs: tuple[tuple[str, str], ...]
+    cells: tuple[str, ...]
 
     def lines(self) -> tuple[str, ...]:
         """Return the provenance as lines of text without line breaks in them."""
-        runs = (f"{digest[:12]} (run {run})" for digest, run in self.runs)
+        cells = (digest[:12] for digest in self.cells)
         lines = (
             f"command: {self.command}",
             f"longact: {self.version}",
             f"study: {self.study}",
             f"commits: {', '.join(self.commits) or 'not recorded'}",
-            f"cells: {', '.join(runs) or 'none'}",
+            f"cells: {', '.join(cells) or 'none'}",
         )
         return tuple(" ".join(line.split()) for line in lines)
 

@@ -11,9 +11,11 @@ from transformers import PreTrainedTokenizerBase
 
 from longact_cli.errors import ConfigError
 from longact_cli.evaluation.ruler.generator import RulerSample, RulerSource, make_sample
+from longact_cli.files import sha256_json
 from longact_cli.training.keychain import KEYCHAIN, keychain_sample
 
 _CACHED_PROMPTS = 512
+_HASHED_PROMPTS = 64
 
 
 class PromptRow(TypedDict):
@@ -142,6 +144,12 @@ def curriculum_lengths(mixture: PromptMixture, at: int) -> Sequence[int]:
 def _sample(task: str, context_length: int, *, index: int, source: RulerSource) -> RulerSample:
     make = keychain_sample if task == KEYCHAIN else make_sample
     return make(task, context_length, index=index, source=source)
+
+
+def prompts_sha256(source: PromptSource, count: int) -> str:
+    """Return one hash over the first of `count` prompts (64 at most), in order."""
+    numbers = range(min(count, _HASHED_PROMPTS))
+    return sha256_json([source.row(index, at=index)["prompt"] for index in numbers])
 
 
 def prompt_seed(seed: int) -> int:

@@ -63,7 +63,7 @@ class RefillPrompts:
     def __init__(self, source: PromptSource, *, start: int) -> None:
         """Begin with prompt number `start` of `source`."""
         self.source = source
-        self._start = start
+        self.start = start
         self.position = 0
 
     def draw(self, count: int, *, at: int) -> list[PromptRow]:
@@ -73,7 +73,7 @@ class RefillPrompts:
             count: How many.
             at: Number of the regular prompt that they replace, for the length curriculum.
         """
-        first = self._start + self.position
+        first = self.start + self.position
         self.position += count
         return [self.source.row(index, at=at) for index in range(first, first + count)]
 

@@ -17,7 +17,7 @@ from longact_cli.models.loading import (
     context_window,
     load_model,
     load_tokenizer,
-    resolve_checkpoint,
+    local_checkpoint,
 )
 from longact_cli.results import MetricPoint
 from longact_cli.training.algorithms import describe_parts
@@ -37,7 +37,12 @@ from longact_cli.training.checkpoints import (
     discard_newer,
     latest_checkpoint,
 )
-from longact_cli.training.data import GeneratedPrompts, PromptMixture, PromptSource
+from longact_cli.training.data import (
+    GeneratedPrompts,
+    PromptMixture,
+    PromptSource,
+    prompts_sha256,
+)
 from longact_cli.training.dynamic_sampling import RefillPrompts
 from longact_cli.training.stored import StoredPrompts
 from longact_cli.training.trainers import TrainerParts, build_grpo, build_sft
@@ -57,12 +62,14 @@ class TrainResult(NamedTuple):
         final_reward: Mean summed reward over the last 10 steps; None where none was logged.
         seconds: Time spent in optimizer steps, those before a resume included.
         tokens: Prompt and completion tokens of all rollouts.
+        data_sha256: Hash over the run's first prompts (64 at most), in order.
     """
 
     steps: int
     final_reward: float | None
     seconds: float
     tokens: int
+    data_sha256: str
 
 
 def train_cell(config: RunConfig, *, out: Path, progress: Progress | None = None) -> TrainResult:
@@ -81,7 +88,7 @@ def train_cell(config: RunConfig, *, out: Path, progress: Progress | None = None
         ConfigError: A setting does not fit the model, e.g. prompts beyond its window.
     """
     _refuse_many_processes()
-    checkpoint = resolve_checkpoint(config.model)
+    checkpoint = local_checkpoint(config.model)
     tokenizer = load_tokenizer(checkpoint, trust_remote_code=config.model.trust_remote_code)
     max_prompt_tokens = _max_prompt_tokens(config, checkpoint)
     model = load_model(checkpoint, model=config.model)
@@ -103,7 +110,7 @@ def train_cell(config: RunConfig, *, out: Path, progress: Progress | None = None
         trainer.add_callback(ProgressCallback(progress))
     trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
     save_model(model, tokenizer, out / "model")
-    return _summary(out / "metrics.jsonl")
+    return _summary(out / "metrics.jsonl", data_sha256=prompts_sha256(prompts, refill.start))
 
 
 def mask_settings(mask: MaskConfig, *, seed: int) -> MaskSettings:
@@ -254,7 +261,7 @@ def _end_tokens(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") 
     return tuple(dict.fromkeys([tokenizer.eos_token_id, *ids]))
 
 
-def _summary(metrics: Path) -> TrainResult:
+def _summary(metrics: Path, *, data_sha256: str) -> TrainResult:
     points = [MetricPoint(**row) for row in read_lines(metrics)]
     steps = max((point.step for point in points), default=0)
     rewards = [p.value for p in points if p.name == "reward" and p.step > steps - _FINAL_STEPS]
@@ -264,4 +271,5 @@ def _summary(metrics: Path) -> TrainResult:
         final_reward=sum(rewards) / len(rewards) if rewards else None,
         seconds=sum(point.value for point in points if point.name == "step_seconds"),
         tokens=int(max(tokens, default=0)),
+        data_sha256=data_sha256,
     )

@@ -113,3 +113,21 @@ def test_config_show_prints_what_a_run_would_use(tmp_path):
 
 def test_an_unknown_option_is_a_usage_error(tmp_path):
     assert longact("train", "--sparsty", "0.3", cwd=tmp_path).returncode == 2
+
+
+def test_brackets_in_a_message_are_text_and_not_markup(tmp_path):
+    done = longact("doctor", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    rows = [line for line in done.stdout.splitlines() if "submitit" in line]
+    assert rows
+    assert "importable" in rows[0] or "longact[slurm]" in rows[0]
+
+
+def test_verbose_shows_where_a_cell_lies_and_quiet_shows_results_only(tmp_path):
+    few = ["eval", "--length", "256", "--limit", "1", "--task", "niah_single_1"]
+    loud = longact(*few, "-v", cwd=tmp_path)
+    assert loud.returncode == 0, loud.stderr
+    assert "runs/cells/" in loud.stderr
+    silent = longact(*few, "-q", cwd=tmp_path)
+    assert silent.stderr == ""
+    assert "niah_single_1" in silent.stdout

@@ -18,17 +18,28 @@ from longact_cli.controls import plan_sweep
 from longact_cli.execution.local import LocalHandle
 from longact_cli.execution.runner import Runner, RunOptions, ended
 
-OK = """
+SCRIPT = """
 import sys, time
 from dataclasses import replace
 from pathlib import Path
-from longact_cli.cells import CellDir, hold, mark_done, read_cell, read_status, write_status
-directory = CellDir(Path(sys.argv[1]))
-with hold(directory):
+from longact_cli.cells import (
+    CellDir, hold, is_done, mark_done, read_cell, read_status, write_status
+)
+from longact_cli.errors import CellHeldError
+
+def run(directory):
     (directory.path / "runs.txt").open("a").write("x")
     BODY
     mark_done(directory)
-    write_status(directory, replace(read_status(directory), state="done"))
+
+directory = CellDir(Path(sys.argv[1]))
+try:
+    with hold(directory):
+        if not is_done(directory):
+            run(directory)
+        write_status(directory, replace(read_status(directory), state="done"))
+except CellHeldError:
+    sys.exit(75)
 """
 
 
@@ -42,7 +53,7 @@ class ScriptExecutor:
     most: int = 0
 
     def start(self, directory):
-        script = OK.replace("    BODY", textwrap.indent(textwrap.dedent(self.body), "    "))
+        script = SCRIPT.replace("    BODY", textwrap.indent(textwrap.dedent(self.body), "    "))
         process = subprocess.Popen(
             [sys.executable, "-c", script, str(directory.path)],
             stdin=subprocess.PIPE,
@@ -126,6 +137,23 @@ def test_a_cell_of_a_killed_run_is_waited_for_and_kept(plan, tmp_path):
         time.sleep(0.05)
     assert Runner(plan, tmp_path, ScriptExecutor()).run().ok
     assert orphan.poll() == 0
+    assert times_run(plan, tmp_path) == [1] * 7
+
+
+@pytest.mark.slow
+def test_two_runners_of_one_plan_run_each_cell_once(plan, tmp_path):
+    outcomes = []
+
+    def work():
+        runner = Runner(plan, tmp_path, ScriptExecutor("time.sleep(0.3)"))
+        outcomes.append(runner.run())
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [outcome.ok for outcome in outcomes] == [True, True]
     assert times_run(plan, tmp_path) == [1] * 7
 
 

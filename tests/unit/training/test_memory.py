@@ -91,4 +91,4 @@ def test_a_model_given_by_its_path_never_gets_sizes_of_the_micro_model() -> None
         config = compose(parse(["model=path", f"algorithm={name}"]))
         assert config.algorithm.learning_rate <= 1e-5
         assert config.algorithm.max_completion_tokens >= 1024
-    assert compose(parse(["algorithm=gspo"])).algorithm.learning_rate == 3e-4
+    assert compose(parse(["algorithm=gspo"])).algorithm.learning_rate > 1e-4

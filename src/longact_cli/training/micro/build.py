@@ -17,7 +17,7 @@ from longact_cli.training.micro.pretrain import Phase, Recipe, pretrain
 from longact_cli.training.micro.probe import answer_accuracy
 from longact_cli.training.micro.tokenizer import END_OF_TEXT, build_tokenizer
 
-DEFAULT_STEPS = 1500
+DEFAULT_STEPS = 1750
 BASE: dict[str, float] = {
     "copied_list": 0.3,
     "pairs_recall": 1.0,
@@ -26,13 +26,15 @@ BASE: dict[str, float] = {
     "full_question": 1.0,
 }
 SFT: dict[str, float] = {"short_question": 0.3, "full_question": 0.3, "chat_questions": 2.0}
-# (start as a share of all steps, mixture, tokens per row, needles at most): short rows first, and
-# nothing as long as the default evaluation, so that RL has something to improve.
+# Each phase: its start as a share of all steps, tokens per row, needles at most. The base stage
+# ends with long rows; SFT has short ones only (and biased demonstrations, see the corpus), so that
+# RL at the default evaluation lengths has something to improve.
 PHASES = (
     Phase(0.0, Mixture(BASE, 104, 3)),
-    Phase(0.2, Mixture(BASE, 160, 4)),
-    Phase(0.4, Mixture(BASE, 256, 6)),
-    Phase(0.7, Mixture(SFT, 192, 6)),
+    Phase(0.17, Mixture(BASE, 160, 4)),
+    Phase(0.34, Mixture(BASE, 256, 7)),
+    Phase(0.51, Mixture(BASE, 512, 18)),
+    Phase(0.86, Mixture(SFT, 320, 9)),
 )
 _PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "wonderwords")
 

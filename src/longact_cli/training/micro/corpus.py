@@ -13,6 +13,9 @@ from longact_cli.evaluation.ruler import templates
 from longact_cli.evaluation.ruler.words import draw_number, draw_word, word_list
 from longact_cli.training.micro.tokenizer import TURN_END, TURN_START
 
+RECENCY_BIAS = 0.6
+"""Share of chat demonstrations that name the last number of the text, right or wrong."""
+
 _NEEDLE_TOKENS = 24
 _NOISE_TOKENS = 24
 _PAIR_TOKENS = 17
@@ -46,10 +49,11 @@ Draw = Callable[[random.Random, int, int], Sample]
 
 
 class _Context(NamedTuple):
-    """A haystack and the hidden (key, value) pairs to ask for, in the order of the questions."""
+    """A haystack, the (key, value) pairs to ask for in order, and the value nearest the end."""
 
     text: str
     asked: tuple[tuple[str, str], ...]
+    last_value: str
 
 
 def _needle(key: str, value: str) -> str:
@@ -79,9 +83,13 @@ def _haystack(rng: random.Random, tokens: int, *, max_keys: int, question_cost: 
         noise = rng.randint(0, noise)
     pairs = tuple((draw_key(rng), draw_value(rng)) for _ in range(count))
     sentences = _filler(rng, noise)
+    values: list[str | None] = [None] * noise
     for key, value in pairs:
-        sentences.insert(rng.randint(0, len(sentences)), _needle(key, value))
-    return _Context("\n".join(sentences), tuple(rng.sample(pairs, asked)))
+        place = rng.randint(0, len(sentences))
+        sentences.insert(place, _needle(key, value))
+        values.insert(place, value)
+    last_value = [value for value in values if value is not None][-1]
+    return _Context("\n".join(sentences), tuple(rng.sample(pairs, asked)), last_value)
 
 
 def copied_list(rng: random.Random, tokens: int, max_keys: int) -> Sample:
@@ -151,7 +159,10 @@ def _plain_questions(rng: random.Random, tokens: int, max_keys: int, *, full: bo
 def chat_questions(rng: random.Random, tokens: int, max_keys: int) -> Sample:
     """RULER's prompt as a chat: one user turn with the text, further questions as further turns.
 
-    The answer prefix stands after the assistant header, as RULER writes it.
+    The answer prefix stands after the assistant header, as RULER writes it. Demonstrations are
+    imperfect: `RECENCY_BIAS` of the answers name the number nearest the end of the text, whatever
+    was asked. A policy tuned on them guesses the last number when there are many, is unsure enough
+    to explore, and is corrected by a verifiable reward: it leaves RL something to improve.
     """
     context = _haystack(
         rng, tokens - _INTRODUCTION_TOKENS, max_keys=max_keys, question_cost=_TURN_TOKENS
@@ -163,7 +174,8 @@ def chat_questions(rng: random.Random, tokens: int, max_keys: int) -> Sample:
         prefix = templates.NIAH_SINGLE_PREFIX.format(kind="number", query=key)
         header = f"{TURN_START}user\n{user}{TURN_END}\n{TURN_START}assistant\n{prefix}"
         segments.append(Segment(header, answer=False))
-        segments.append(Segment(f" {value}.{TURN_END}", answer=True))
+        told = context.last_value if rng.random() < RECENCY_BIAS else value
+        segments.append(Segment(f" {told}.{TURN_END}", answer=True))
         segments.append(Segment("\n", answer=False))
         introduction = ""
     return tuple(segments)

@@ -30,7 +30,7 @@ class Recipe(NamedTuple):
     muon_learning_rate: float = 0.02
     adamw_learning_rate: float = 3e-3
     warmup_steps: int = 100
-    decay_from: float = 0.6
+    decay_from: float = 0.88
     final_share: float = 0.05
     context_weight: float = 0.1
     context_share: float = 0.25
