@@ -2,14 +2,15 @@
 
 In a plain PyTorch loop:
 
-    probe = SaliencyProbe(model, find_projections(model), site="norm")
+    probe = SaliencyProbe(model, find_projections(model))
     with RowMask(model) as row_mask:
         for batch in loader:
             probe.reset()
-            probe.add(batch["input_ids"], batch["attention_mask"])
+            with probe.listening(batch["input_ids"], batch["attention_mask"]):
+                loss = model(**batch).loss
             row_mask.set_mask(select_rows("salient", probe.saliency(), 0.3))
             row_mask.arm()
-            compute_loss(model, batch).backward()
+            loss.backward()
             optimizer.step()
             report = row_mask.finish_step()
             optimizer.zero_grad()

@@ -73,12 +73,14 @@ def mask_digest(mask: UpdateMask) -> str:
 def save_mask(path: Path, mask: UpdateMask, manifest: MaskManifest) -> None:
     """Write a mask in one step; any safetensors reader opens it."""
     header: Mapping[str, object] = {
+        "format": FORMAT,
         **manifest._asdict(),
         "achieved_ratio": rows_ratio(mask),
         "sha256": mask_digest(mask),
     }
     tensors = {name: rows.cpu().contiguous() for name, rows in mask.items()}
-    metadata = {"format": FORMAT, "manifest": json.dumps(header, sort_keys=True)}
+    # One entry: safetensors writes several in an order of its own, and equal masks equal bytes.
+    metadata = {"longact": json.dumps(header, sort_keys=True)}
     write_bytes(path, save(tensors, metadata=metadata))
 
 
@@ -97,12 +99,12 @@ def load_mask(path: Path) -> SavedMask:
             mask = {name: stream.get_tensor(name).bool() for name in stream.keys()}
     except SafetensorError as error:
         raise ConfigError(f"mask file {path} is not safetensors: {error}") from None
-    if metadata.get("format") != FORMAT:
+    header = json.loads(metadata.get("longact", "{}"))
+    if header.get("format") != FORMAT:
         raise ConfigError(
-            f"mask file {path} has format {metadata.get('format')}; it must be {FORMAT}: write it "
+            f"mask file {path} has format {header.get('format')}; it must be {FORMAT}: write it "
             "with longact mask export"
         )
-    header = json.loads(metadata["manifest"])
     if header["sha256"] != mask_digest(mask):
         raise ConfigError(f"mask file {path} does not match its checksum; write it again")
     manifest = MaskManifest(**{name: header[name] for name in MaskManifest._fields})

@@ -34,12 +34,16 @@ class MaskedParameter:
         return self.blocks[0][1].dim
 
     def frozen_rows(self, mask: UpdateMask) -> Tensor:
-        """Return bool [rows of this process's shard], True = not updated; v rows are updated."""
+        """Return the indices of rows that are not updated, within this process's shard.
+
+        Rows that belong to no projection (values of a fused weight) are updated.
+        """
         parameter = self.parameter
         frozen = torch.zeros(parameter.shape[self.dim], dtype=torch.bool)
         for projection, block in self.blocks:
             frozen[block.start : block.stop] = ~mask[projection]
-        return processes.local_rows(frozen, parameter, self.dim).to(parameter.device)
+        local = processes.local_rows(frozen, parameter, self.dim)
+        return local.nonzero().flatten().to(parameter.device)
 
 
 def masked_parameters(projections: Iterable[AttentionProjection]) -> Iterator[MaskedParameter]:
@@ -53,20 +57,15 @@ def masked_parameters(projections: Iterable[AttentionProjection]) -> Iterator[Ma
 
 
 def zero_rows(tensor: Tensor, rows: Tensor, dim: int) -> None:
-    """Set the entries of `rows` along `dim` to zero in place, NaN included."""
-    shape = [1] * tensor.dim()
-    shape[dim] = -1
-    tensor.masked_fill_(rows.view(shape), 0.0)
+    """Set the entries of `rows` (indices) along `dim` to zero in place, NaN included."""
+    tensor.index_fill_(dim, rows, 0.0)
 
 
 def take_rows(tensor: Tensor, rows: Tensor, dim: int) -> Tensor:
-    """Return a copy of the entries of `rows` along `dim`."""
-    return tensor[:, rows] if dim == 1 else tensor[rows]
+    """Return a copy of the entries of `rows` (indices) along `dim`."""
+    return tensor.index_select(dim, rows)
 
 
 def put_rows(tensor: Tensor, rows: Tensor, dim: int, values: Tensor) -> None:
     """Write `values` where `take_rows` read them."""
-    if dim == 1:
-        tensor[:, rows] = values
-    else:
-        tensor[rows] = values
+    tensor.index_copy_(dim, rows, values)

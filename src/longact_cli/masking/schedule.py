@@ -180,7 +180,7 @@ class MaskSchedule:
     def save(self, path: Path) -> None:
         """Write the current mask; nothing before the first mask."""
         if self.row_mask.mask is not None:
-            save_mask(path, self.row_mask.mask, self._manifest())
+            save_mask(path, self.row_mask.mask, self.manifest())
 
     def restore(self, path: Path) -> None:
         """Continue with a saved mask, so that a resumed run does not recompute it.
@@ -243,7 +243,8 @@ class MaskSchedule:
             )
         return None
 
-    def _manifest(self) -> MaskManifest:
+    def manifest(self) -> MaskManifest:
+        """Return where the current mask comes from."""
         settings = self._settings
         config = getattr(self._model, "config", None)
         return MaskManifest(

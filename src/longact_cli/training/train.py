@@ -44,6 +44,7 @@ from longact_cli.training.data import (
     prompts_sha256,
 )
 from longact_cli.training.dynamic_sampling import RefillPrompts
+from longact_cli.training.probe_prompts import probe_prompts
 from longact_cli.training.stored import StoredPrompts
 from longact_cli.training.trainers import TrainerParts, build_grpo, build_sft
 
@@ -90,9 +91,13 @@ def train_cell(config: RunConfig, *, out: Path, progress: Progress | None = None
     _refuse_many_processes()
     checkpoint = local_checkpoint(config.model)
     tokenizer = load_tokenizer(checkpoint, trust_remote_code=config.model.trust_remote_code)
-    max_prompt_tokens = _max_prompt_tokens(config, checkpoint)
+    max_prompt_tokens = prompt_room(config, checkpoint)
     model = load_model(checkpoint, model=config.model)
-    schedule = MaskSchedule(model, mask_settings(config.mask, seed=config.seed))
+    schedule = MaskSchedule(
+        model,
+        mask_settings(config.mask, seed=config.seed),
+        probe_prompts(config, tokenizer=tokenizer, max_prompt_tokens=max_prompt_tokens),
+    )
     resume = latest_checkpoint(out / "checkpoints")
     discard_newer(out / "checkpoints", resume)
     rewind(out / "metrics.jsonl", 0 if resume is None else checkpoint_step(resume))
@@ -223,7 +228,7 @@ def build_trainer(
     return build_sft(parts) if config.algorithm.kind == "sft" else build_grpo(parts)
 
 
-def _max_prompt_tokens(config: RunConfig, checkpoint: str) -> int:
+def prompt_room(config: RunConfig, checkpoint: str) -> int:
     """Return the room the window leaves for a prompt.
 
     Raises:
