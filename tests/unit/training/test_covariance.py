@@ -37,7 +37,13 @@ def test_clipping_removes_what_moved_too_far_in_the_wanted_direction() -> None:
     assert clipped_tokens(pool, ClipRange(0.2, 0.3)).tolist() == [False, True, True, False]
     opposite = pool._replace(advantages=-pool.advantages)
     assert not clipped_tokens(opposite, ClipRange(0.2, 0.3)).any()
+    smaller = pool._replace(advantages=-0.5 * pool.advantages)
+    assert not clipped_tokens(smaller, ClipRange(0.2, 0.3)).any()
+    indifferent = pool._replace(advantages=torch.zeros(4))
+    assert not clipped_tokens(indifferent, ClipRange(0.2, 0.3)).any()
     assert not clipped_tokens(pool, OPEN).any()
+    unmoved = pool._replace(log_probs=torch.zeros(4))
+    assert not clipped_tokens(unmoved, ClipRange(0.0, 0.0)).any()  # a bound itself is inside
 
 
 @pytest.mark.parametrize(

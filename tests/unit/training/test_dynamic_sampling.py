@@ -45,6 +45,9 @@ def scored(accuracy: list[float], *, prompt: int = 3, tokens: int = 2, mark: int
         "completion_mask": torch.ones(rows, tokens, dtype=torch.long),
         "advantages": torch.arange(rows, dtype=torch.float32) + mark,
         "old_per_token_logps": torch.full((rows, tokens), -0.5),
+        "ref_per_token_logps": torch.full((rows, tokens), -0.75),
+        "sampling_per_token_logps": torch.full((rows, tokens), -0.25),
+        "importance_sampling_ratio": torch.full((rows, tokens), 1.5),
         "num_items_in_batch": torch.tensor(rows * tokens),
     }
     return Scored(batch, torch.tensor(accuracy))
@@ -90,10 +93,38 @@ def test_what_is_missing_after_the_last_generation_stays_out_of_the_loss() -> No
 
 
 def test_the_filter_takes_dead_groups_out_of_the_loss_and_of_its_denominator() -> None:
-    filled = sampler().filter(scored([1.0, 1.0, 1.0, 0.0]))
-    assert filled.batch["completion_mask"].tolist() == [[0, 0], [0, 0], [1, 1], [1, 1]]
+    filled = sampler().filter(scored([1.0, 1.0, 1.0, 0.0, 0.0, 0.0]))
+    assert filled.batch["completion_mask"].sum(dim=1).tolist() == [0, 0, 2, 2, 0, 0]
     assert filled.batch["num_items_in_batch"] == 4
-    assert (filled.generated, filled.missing) == (2, 1)
+    assert (filled.generations, filled.generated, filled.missing) == (1, 3, 2)
+
+
+class SecondOfTwo:
+    """The second of two processes; the other one lacks `theirs` rows in each gather."""
+
+    num_processes, process_index, device = 2, 1, torch.device("cpu")
+
+    def __init__(self, theirs: list[int]) -> None:
+        self._theirs = iter(theirs)
+
+    def gather(self, own: Tensor) -> Tensor:
+        return torch.cat([torch.tensor([next(self._theirs)]), own.reshape(1)])
+
+
+def test_every_process_generates_as_often_and_as_much_as_the_one_that_lacks_most() -> None:
+    asked: list[list[str]] = []
+
+    def generate(rows) -> Scored:
+        asked.append([row["prompt"] for row in rows[::2]])
+        return scored([1.0, 0.0] * (len(rows) // 2), mark=10)
+
+    drawn = sampler()
+    drawn._accelerator = SecondOfTwo([4, 0, 5])  # lacks two groups, then none; its tokens: 5
+    filled = drawn.fill(scored([1.0, 0.0, 1.0, 0.0]), generate, at=0)  # lacks nothing itself
+    assert asked == [["102", "103"]]  # 100 and 101 are the other process's
+    assert filled.batch["advantages"].tolist() == [0.0, 1.0, 2.0, 3.0]
+    assert (filled.generations, filled.generated, filled.missing) == (2, 4, 0)
+    assert filled.batch["num_items_in_batch"] == 8 + 5
 
 
 def test_batches_of_other_lengths_are_padded_on_their_own_sides() -> None:
@@ -104,6 +135,9 @@ def test_batches_of_other_lengths_are_padded_on_their_own_sides() -> None:
     assert joined["completion_ids"].tolist() == [[0, 0, PAD], [1, 1, PAD], [5, 5, 5]]
     assert joined["completion_mask"].tolist() == [[1, 1, 0], [1, 1, 0], [1, 1, 1]]
     assert joined["old_per_token_logps"][0].tolist() == [-0.5, -0.5, 0.0]
+    assert joined["ref_per_token_logps"][0].tolist() == [-0.75, -0.75, 0.0]
+    assert joined["sampling_per_token_logps"][0].tolist() == [-0.25, -0.25, 0.0]
+    assert joined["importance_sampling_ratio"][0].tolist() == [1.5, 1.5, 1.0]
 
 
 def test_a_new_field_of_trl_is_not_dropped_in_silence() -> None:
