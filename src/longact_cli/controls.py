@@ -32,10 +32,15 @@ def _pair(config: RunConfig, revision: Revision, reason: str) -> Iterator[Cell]:
 
 
 def control_masks(mask: MaskConfig) -> tuple[MaskConfig, ...]:
-    """Return the masks a masked run is compared with: random at its sparsity, and dense."""
+    """Return the masks a masked run is compared with: random at its sparsity, and dense.
+
+    How many rows a saved mask updates is known when it is read: it has the dense control only.
+    """
     if mask.strategy in ("dense", "frozen"):
         return ()
     dense = mask.model_copy(update={"strategy": "dense", "sparsity": 1.0})
+    if mask.strategy == "file":
+        return (dense,)
     random = mask.model_copy(update={"strategy": "random"})
     return (random, dense)
 

@@ -11,6 +11,7 @@ from longact_cli.results import Stage
 
 SCHEMA_VERSION = 1
 BASE_ARM = "base"
+_MASK_DEFAULTS = MaskConfig(strategy="salient", sparsity=0.3).model_dump()
 # Settings that change how a cell runs, never what it computes.
 _NOT_SCIENCE = {"algorithm": {"checkpoint_every"}, "benchmark": {"batch_size", "base_url"}}
 
@@ -56,7 +57,7 @@ class Cell:
         tail = f" {self.config.benchmark.name}" if self.stage == "eval" else ""
         return (
             f"{self.stage} {self.config.model.name} {self.config.algorithm.name} "
-            f"{self.arm} {self.sparsity:g} seed {self.config.seed}{tail}"
+            f"{self.arm} {_amount(self.config.mask)} seed {self.config.seed}{tail}"
         )
 
 
@@ -73,20 +74,38 @@ class Plan:
         return sha256_json([self.study, [cell.digest for cell in self.cells]])
 
 
+def _amount(mask: MaskConfig) -> str:
+    mask = canonical_mask(mask)
+    return f"{mask.sparsity:g}" if mask.mass is None else f"mass {mask.mass:g}"
+
+
 def canonical_mask(mask: MaskConfig) -> MaskConfig:
     """Return the one spelling of a mask: all rows is `dense`, no rows is `frozen`.
 
     Settings without effect (statistic, site, schedule of a mask that never changes) fall back to
     their defaults, so that equal experiments are equal cells.
     """
-    if mask.strategy == "dense" or mask.sparsity == 1.0:
+    if mask.strategy == "dense" or (mask.sparsity == 1.0 and mask.mass is None and not mask.file):
         return MaskConfig(strategy="dense", sparsity=1.0)
     if mask.strategy == "frozen" or mask.sparsity == 0.0:
-        return MaskConfig(strategy="frozen", sparsity=0.0, targets=mask.targets)
-    if mask.strategy == "random":
-        neutral = {"statistic": "mean_abs", "site": "norm"}
-        return mask.model_copy(update=neutral)
-    return mask
+        kept = {"targets": mask.targets, "update_semantics": mask.update_semantics}
+        return MaskConfig(strategy="frozen", sparsity=0.0).model_copy(update=kept)
+    if mask.strategy == "file":
+        kept = {name: getattr(mask, name) for name in ("targets", "update_semantics")}
+        return MaskConfig(strategy="file", sparsity=1.0, file=mask.file).model_copy(update=kept)
+    neutral = {name: _MASK_DEFAULTS[name] for name in _without_effect(mask)}
+    return mask.model_copy(update=neutral)
+
+
+def _without_effect(mask: MaskConfig) -> tuple[str, ...]:
+    """Return the settings that this strategy never reads."""
+    probe = ("prompts", "prompt_length", "prompts_file")
+    activations = ("statistic", "site")
+    if mask.strategy == "wanda":
+        return activations
+    if mask.strategy in ("gradient", "weight") or (mask.strategy == "random" and mask.mass is None):
+        return (*activations, *probe)
+    return () if mask.prompts in ("long", "short") else ("prompt_length",)
 
 
 def train_cell(config: RunConfig, revision: Revision, *, asked_by: str = "sweep") -> Cell:

@@ -1,7 +1,8 @@
 """Run every measurement and print one line for each."""
 
-from tests.bench import ruler_generation, startup
+from tests.bench import mask_overhead, ruler_generation, startup
 
 if __name__ == "__main__":
     startup.run()
+    mask_overhead.run()
     ruler_generation.run()

@@ -1,18 +1,15 @@
 """What happens inside one optimizer step of the real trainer."""
 
-import copy
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
-from transformers import TrainerCallback
 
-from longact_cli.config.schema import RunConfig
-from longact_cli.masking import MaskSchedule, SaliencyProbe, find_projections, select_rows
-from longact_cli.models.loading import load_model, load_tokenizer
-from longact_cli.training.train import build_trainer, mask_settings
+from longact_cli.masking import SaliencyProbe, find_projections, select_rows
+from longact_cli.models.loading import load_model
 
+from .trainer_runs import log_probs, norm_of, run
 from .training_helpers import cell, with_many_end_tokens
 
 ONE_UPDATE = {"steps": 1, "updates_per_rollout": 1, "checkpoint_every": 1}
@@ -21,54 +18,6 @@ ONE_UPDATE = {"steps": 1, "updates_per_rollout": 1, "checkpoint_every": 1}
 @pytest.fixture(scope="module")
 def checkpoint(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return with_many_end_tokens(tiny_checkpoint, tmp_path_factory.mktemp("model") / "checkpoint")
-
-
-class Recorder(TrainerCallback):
-    """Keeps what the optimizer is about to see, and every micro-batch with its loss."""
-
-    def __init__(self) -> None:
-        self.gradients: list[dict[str, Tensor]] = []
-        self.weights: list[dict[str, Tensor]] = []
-        self.batches: list[dict[str, Tensor]] = []
-        self.losses: list[float] = []
-        self.logs: list[dict[str, float]] = []
-
-    def on_pre_optimizer_step(self, args, state, control, model, **_) -> None:
-        self.gradients.append({n: p.grad.clone() for n, p in model.named_parameters()})
-        self.weights.append({n: p.detach().clone() for n, p in model.named_parameters()})
-
-    def on_log(self, args, state, control, logs, **_) -> None:
-        self.logs.append(dict(logs))
-
-
-def run(config: RunConfig, out: Path) -> tuple[Recorder, object]:
-    """Train the cell and return what was seen on the way, and the trainer."""
-    model = load_model(config.model.path, model=config.model)
-    trainer = build_trainer(
-        config,
-        model=model,
-        tokenizer=load_tokenizer(config.model.path),
-        schedule=MaskSchedule(model, mask_settings(config.mask, seed=config.seed)),
-        max_prompt_tokens=1000,
-        out=out,
-    )
-    recorder = Recorder()
-    trainer.add_callback(recorder)
-    compute_loss = trainer.compute_loss
-
-    def recording(model, inputs, *arguments, **keywords) -> Tensor:
-        loss = compute_loss(model, inputs, *arguments, **keywords)
-        recorder.batches.append(copy.deepcopy(inputs))
-        recorder.losses.append(loss.item())
-        return loss
-
-    trainer.compute_loss = recording
-    trainer.train()
-    return recorder, trainer
-
-
-def norm_of(tensors: dict[str, Tensor]) -> float:
-    return torch.stack([tensor.square().sum() for tensor in tensors.values()]).sum().sqrt().item()
 
 
 def test_masked_rows_get_zero_and_all_else_bitwise_the_dense_gradient(
@@ -148,16 +97,6 @@ def test_training_leaves_no_hooks(checkpoint: Path, tmp_path: Path) -> None:
     _, trainer = run(cell(checkpoint, **ONE_UPDATE), tmp_path)
     assert not any(p._post_accumulate_grad_hooks for p in trainer.model.parameters())
     assert not any(module._forward_hooks for module in trainer.model.modules())
-
-
-def log_probs(model, batch: dict[str, Tensor], temperature: float) -> Tensor:
-    """Log-probabilities of the completion tokens from the model's own logits."""
-    completion = batch["completion_ids"]
-    ids = torch.cat([batch["prompt_ids"], completion], dim=1)
-    kept = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
-    logits = model(input_ids=ids, attention_mask=kept).logits / temperature
-    predicted = logits[:, -completion.shape[1] - 1 : -1].log_softmax(-1)
-    return predicted.gather(2, completion.unsqueeze(2)).squeeze(2)
 
 
 @pytest.mark.parametrize("share", [True, False], ids=["shared prefix", "separate sequences"])

@@ -22,13 +22,23 @@ SMALL = {
     "warmup_steps": 0,
     "max_grad_norm": 1.0e9,
     "mask_truncated_completions": False,
+    "dynamic_sampling": "none",
+    "overlong_cache": 0.0,
+    "share_prompt_prefix": True,
 }
 
 
-@REWARDS.register("test_length")
-def length_reward(completion: str, references: Sequence[str]) -> float:
-    """A reward that a random model earns now and then, so that groups differ."""
-    return len(completion) % 5 / 4
+if "test_length" not in REWARDS.names():
+
+    @REWARDS.register("test_length")
+    def length_reward(completion: str, references: Sequence[str]) -> float:
+        """A reward that a random model earns now and then, so that groups differ."""
+        return len(completion) % 5 / 4
+
+    @REWARDS.register("test_rare")
+    def rare_reward(completion: str, references: Sequence[str]) -> float:
+        """A reward that about a third of all groups of a random model never earn."""
+        return float(len(completion) % 11 == 0)
 
 
 def cell(
@@ -36,6 +46,7 @@ def cell(
     *,
     algorithm: str = "dapo",
     strategy: str = "salient",
+    reward: str = "test_length",
     seed: int = 0,
     **changes,
 ) -> RunConfig:
@@ -51,7 +62,7 @@ def cell(
                 **group("data/ruler_train"),
                 "tasks": ["niah_single_1"],
                 "context_lengths": [400],
-                "reward": "test_length",
+                "reward": reward,
             },
             "algorithm": {**group(f"algorithm/{algorithm}"), **SMALL, **changes},
             "mask": group(f"mask/{strategy}"),

@@ -7,6 +7,7 @@ from longact_cli.cli.cell import run_one
 from longact_cli.cli.config import app as config_app
 from longact_cli.cli.doctor import doctor
 from longact_cli.cli.eval import evaluate
+from longact_cli.cli.mask import app as mask_app
 from longact_cli.cli.models import app as models_app
 from longact_cli.cli.report import report
 from longact_cli.cli.status import status
@@ -27,6 +28,7 @@ app.command("status")(status)
 app.command("doctor")(doctor)
 app.add_typer(config_app)
 app.add_typer(models_app)
+app.add_typer(mask_app)
 app.command("_cell", hidden=True)(run_one)
 
 

@@ -80,6 +80,7 @@ def _allowed(node: dict[str, Any]) -> str:
         "string": "text",
         "boolean": "true or false",
         "null": "null",
+        "object": "a mapping",
     }
     return words.get(kind, kind) + _bounds(node)
 

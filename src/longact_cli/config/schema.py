@@ -2,18 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = Annotated[int, Field(ge=1)]
-Names = Annotated[tuple[str, ...], Field(min_length=1)]
-Lengths = Annotated[tuple[Positive, ...], Field(min_length=1)]
-
-
-class _Frozen(BaseModel):
-    """Unknown keys are refused; values cannot change after validation."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+from longact_cli.config.algorithm import AlgorithmConfig
+from longact_cli.config.base import Fraction, Lengths, Names, Positive
+from longact_cli.config.base import Frozen as _Frozen
 
 
 class ModelConfig(_Frozen):
@@ -30,74 +23,24 @@ class ModelConfig(_Frozen):
 
 
 class DataConfig(_Frozen):
-    """Training prompts: RULER-like tasks, generated with keys that evaluation never uses."""
+    """Training prompts, generated with keys that evaluation never uses or read from a dataset."""
 
     name: str
     tasks: Names
+    """Generated tasks, used in turn; a dataset in `path` replaces them."""
     context_lengths: Lengths
     """Prompt + answer budget of each generated prompt, in tokens, as RULER counts it."""
+    path: str | None = None
+    """JSON Lines file, or a dataset folder or hub id, with columns `prompt` and `answer`."""
+    split: str = "train"
+    """Which split of a dataset folder or hub id."""
+    curriculum_prompts: Annotated[int, Field(ge=0)] = 0
+    """Over this many prompts the context lengths grow from the shortest to all; 0: all at once."""
     chat_template: bool = True
     reward: str = "string_match"
-
-
-class AlgorithmConfig(_Frozen):
-    """The RL (or SFT) algorithm with every default that it relies on."""
-
-    name: str
-    kind: Literal["grpo", "sft"]
-    loss_type: Literal["grpo", "dapo", "bnpo", "dr_grpo"]
-    importance_sampling_level: Literal["token", "sequence"]
-    scale_rewards: Literal["group", "batch", "none"]
-    clip_low: Annotated[float, Field(gt=0.0)]
-    clip_high: Annotated[float, Field(gt=0.0)]
-    kl_coef: Annotated[float, Field(ge=0.0)]
-    mask_truncated_completions: bool
-    steps: Positive
-    prompts_per_step: Positive
-    group_size: Annotated[int, Field(ge=2)]
-    micro_batch_size: Positive
-    """Rollouts per backward pass; must divide prompts_per_step x group_size."""
-    updates_per_rollout: Positive
-    """Optimizer steps taken on one set of rollouts; 1 is exactly on-policy and never clips."""
-    max_completion_tokens: Positive
-    temperature: Annotated[float, Field(gt=0.0)]
-    top_p: Annotated[float, Field(gt=0.0, le=1.0)]
-    learning_rate: Annotated[float, Field(gt=0.0)]
-    lr_schedule: Literal["constant", "constant_with_warmup", "linear", "cosine"]
-    warmup_steps: Annotated[int, Field(ge=0)]
-    weight_decay: Annotated[float, Field(ge=0.0)]
-    adam_beta1: Annotated[float, Field(ge=0.0, lt=1.0)]
-    adam_beta2: Annotated[float, Field(ge=0.0, lt=1.0)]
-    max_grad_norm: Annotated[float, Field(gt=0.0)]
-    gradient_checkpointing: bool
-    bf16: bool
-    """Run forward passes in bfloat16 autocast; master weights are float32 either way."""
-    use_vllm: bool
-    share_prompt_prefix: bool
-    """Read a group's common prompt once per pass. Same losses up to float rounding; needs memory
-    for a mask of (prompt + group_size x completion)^2 bytes per prompt."""
-    checkpoint_every: Positive
-    """In optimizer steps; a multiple of updates_per_rollout, since only there resume is exact."""
-
-    @model_validator(mode="after")
-    def _divides(self) -> "AlgorithmConfig":
-        rollouts = self.prompts_per_step * self.group_size
-        if rollouts % self.micro_batch_size:
-            raise ValueError(
-                f"micro_batch_size is {self.micro_batch_size}; it must divide "
-                f"prompts_per_step x group_size = {rollouts}"
-            )
-        if self.checkpoint_every % self.updates_per_rollout:
-            raise ValueError(
-                f"checkpoint_every is {self.checkpoint_every}; it must be a multiple of "
-                f"updates_per_rollout = {self.updates_per_rollout}"
-            )
-        if self.steps % self.updates_per_rollout:
-            raise ValueError(
-                f"steps is {self.steps}; it must be a multiple of "
-                f"updates_per_rollout = {self.updates_per_rollout}"
-            )
-        return self
+    """The accuracy of a rollout, 0..1, with weight 1; dynamic sampling looks at it alone."""
+    extra_rewards: dict[str, float] = Field(default_factory=dict)
+    """More rewards, each with its weight, e.g. {format: 0.1}."""
 
 
 class MaskConfig(_Frozen):
@@ -105,12 +48,42 @@ class MaskConfig(_Frozen):
 
     strategy: str
     sparsity: Fraction
-    """Fraction of rows that ARE updated: 0.3 updates 30 %; 1 is dense, 0 freezes all q/k rows."""
-    statistic: Literal["mean_abs"] = "mean_abs"
-    site: Literal["proj", "norm"] = "norm"
-    targets: Annotated[tuple[Literal["q", "k"], ...], Field(min_length=1)] = ("q", "k")
-    refresh_every: Positive = 1
-    """Recompute the mask every this many optimizer steps."""
+    """Fraction of rows that ARE updated: 0.3 updates 30 %; 1 is dense, 0 freezes all q/k rows.
+    With `mass`, at most that fraction."""
+    mass: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+    """Update the smallest set of rows that holds this share of the scores' sum; the fraction that
+    comes out is logged as mask/update_ratio."""
+    scope: Literal["matrix", "head", "global"] = "matrix"
+    """Within what the rows are counted out."""
+    statistic: Literal["mean_abs", "rms", "max_abs", "p99"] = "mean_abs"
+    site: Literal["proj", "norm", "rope_pair"] = "norm"
+    targets: Annotated[tuple[Literal["q", "k", "v", "o"], ...], Field(min_length=1)] = ("q", "k")
+    refresh_every: Annotated[int, Field(ge=0)] = 1
+    """Recompute the mask every this many optimizer steps; 0 takes one mask for the whole run."""
+    update_semantics: Literal["gradient", "strict"] = "gradient"
+    """gradient: only gradients are masked; strict: masked rows do not move at all."""
+    prompts: Literal["training", "long", "short", "file"] = "training"
+    """What activations are measured on; long and short are generated at `prompt_length`."""
+    prompt_length: Positive | None = None
+    """Context length of long and short prompts, in tokens; null: the window, and an eighth."""
+    prompts_file: str | None = None
+    """JSON lines with a `prompt` each, for prompts=file."""
+    file: str | None = None
+    """Saved mask, for strategy=file."""
+
+    @model_validator(mode="after")
+    def _has_its_files(self) -> "MaskConfig":
+        if (self.strategy == "file") != (self.file is not None):
+            raise ValueError(
+                f"strategy is {self.strategy} and file is {self.file}; the strategy 'file' needs a "
+                "saved mask, and no other strategy reads one"
+            )
+        if (self.prompts == "file") != (self.prompts_file is not None):
+            raise ValueError(
+                f"prompts is {self.prompts} and prompts_file is {self.prompts_file}; prompts=file "
+                "needs a file of JSON lines, and no other choice reads one"
+            )
+        return self
 
 
 class BenchmarkConfig(_Frozen):

@@ -9,6 +9,7 @@ from longact_cli.evaluation.evaluate import estimate
 from longact_cli.evaluation.ruler.generator import find_task
 from longact_cli.models.loading import context_window, resolve_checkpoint
 from longact_cli.plan import Plan
+from longact_cli.training.keychain import KEYCHAIN
 
 
 def check_runs_dir(runs_dir: Path) -> None:
@@ -54,8 +55,9 @@ def _complaints(config: RunConfig, *, trains: bool) -> list[str]:
 
 
 def _check_training(config: RunConfig) -> None:
-    for task in config.data.tasks:
-        find_task(task, key="data.tasks")
+    for task in config.data.tasks if config.data.path is None else ():
+        if task != KEYCHAIN:
+            find_task(task, key="data.tasks")
     _check_lengths(config, "data.context_lengths", config.data.context_lengths)
 
 

@@ -5,18 +5,22 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from longact_cli.files import append_lines, read_lines, write_text
-from longact_cli.masking.row_mask import StepReport
+from longact_cli.files import append_lines, read_json, read_lines, write_json, write_text
+from longact_cli.masking.report import StepReport
 from longact_cli.masking.schedule import MaskSchedule
 from longact_cli.results import MetricPoint
+from longact_cli.training.dynamic_sampling import RefillPrompts
 
 MASK_FILE = "mask.safetensors"
+PROMPTS_FILE = "prompts.json"
 Progress = Callable[[int, int], None]
 
 _NAMES = {
+    "rewards/accuracy/mean": "accuracy",
     "clip_ratio/region_mean": "clip_fraction",
     "clip_ratio/low_mean": "clip_fraction_low",
     "clip_ratio/high_mean": "clip_fraction_high",
@@ -82,6 +86,13 @@ class MaskCallback(TrainerCallback):  # type: ignore[misc]
         self._schedule = schedule
         self._report: StepReport | None = None
 
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Hold masked rows still where the mask's semantics are strict."""
+        if self._schedule.settings.update_semantics == "strict":
+            self._schedule.row_mask.hold(kwargs["optimizer"])
+
     def take_report(self) -> StepReport | None:
         """Return the report of the last step once."""
         report, self._report = self._report, None
@@ -91,7 +102,7 @@ class MaskCallback(TrainerCallback):  # type: ignore[misc]
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
         """Compare the weights with those before the step."""
-        self._report = self._schedule.row_mask.finish_step()
+        self._report = self._schedule.finish_step()
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
@@ -105,7 +116,29 @@ class MaskCallback(TrainerCallback):  # type: ignore[misc]
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
         """Leave the model without hooks."""
-        self._schedule.row_mask.remove()
+        self._schedule.stop()
+
+
+class PromptsCallback(TrainerCallback):  # type: ignore[misc]
+    """Puts the position among the prompts of dynamic sampling into every checkpoint."""
+
+    def __init__(self, refill: RefillPrompts) -> None:
+        """Follow `refill`."""
+        self._refill = refill
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+    ) -> None:
+        """Write the position."""
+        if state.is_world_process_zero:
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            write_json(folder / PROMPTS_FILE, {"position": self._refill.position})
+
+
+def read_position(path: Path) -> int:
+    """Return the position that a checkpoint holds; 0 where it has none."""
+    stored = read_json(path)
+    return int(stored["position"]) if stored else 0
 
 
 def metric_points(step: int, logs: Mapping[str, object]) -> Iterator[MetricPoint]:

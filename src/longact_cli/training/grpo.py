@@ -1,24 +1,22 @@
-"""GRPO-family training on TRL, with the row mask between forward and optimizer.
+"""GRPO-family training on TRL: the row mask, one pass per prompt, covariance and dynamic sampling.
 
-Every TRL argument a result depends on is set here or in the configuration; none is left to its
-default. Contract tests hold the few internals of TRL that this file counts on.
+Contract tests hold the few internals of TRL that this file counts on.
 """
 
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PrinterCallback
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOTrainer
 
-from longact_cli.config.schema import AlgorithmConfig
-from longact_cli.errors import ConfigError
+from longact_cli.config.algorithm import AlgorithmConfig
 from longact_cli.masking.schedule import MaskSchedule
-from longact_cli.training.callbacks import MaskCallback
-from longact_cli.training.checkpoints import KEEP_LAST
+from longact_cli.training.data import PromptRow
+from longact_cli.training.dynamic_sampling import DynamicSampler, RefillPrompts, Scored
+from longact_cli.training.masked import StepMask, refuse_sharding
 from longact_cli.training.rollout import shared_prefix_rollout
 from longact_cli.training.shared_prefix import (
     completion_log_probs,
@@ -26,6 +24,9 @@ from longact_cli.training.shared_prefix import (
     shares_prompts,
     supports_shared_prefix,
 )
+from longact_cli.training.token_selection import ScoredBatch, TokenSelection
+
+Batch = Mapping[str, Tensor]
 
 
 class LongActGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
@@ -36,7 +37,8 @@ class LongActGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         model: PreTrainedModel,
         schedule: MaskSchedule,
         *,
-        share_prompt_prefix: bool,
+        algorithm: AlgorithmConfig,
+        refill: RefillPrompts,
         **arguments: Any,
     ) -> None:
         """Create the trainer.
@@ -44,56 +46,179 @@ class LongActGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         Args:
             model: The policy, float32.
             schedule: Masks of this model.
-            share_prompt_prefix: Read the prompt of a group once per pass where that is possible.
+            algorithm: The whole algorithm section.
+            refill: Prompts for dynamic sampling.
             arguments: Passed on to TRL; its callbacks run after the mask's own.
 
         Raises:
             ConfigError: The model is sharded, where the mask cannot act.
         """
+        self._algorithm = algorithm
         self._schedule = schedule
-        self._share_prompt_prefix = share_prompt_prefix
-        self._mask_callback = MaskCallback(schedule)
-        arguments["callbacks"] = [self._mask_callback, *arguments.get("callbacks", ())]
-        if share_prompt_prefix and not arguments["args"].use_vllm:
+        self._step_mask = StepMask(schedule)
+        self._scored: dict[str, Any] | None = None
+        self._selected: tuple[Tensor, ...] = ()
+        arguments["callbacks"] = [self._step_mask.callback, *arguments.get("callbacks", ())]
+        if algorithm.share_prompt_prefix and not arguments["args"].use_vllm:
             arguments["rollout_func"] = shared_prefix_rollout
         with warnings.catch_warnings():
             # A contract test holds rollout_func; the reader of a log cannot act on the warning.
             warnings.filterwarnings("ignore", message=".*'rollout_func'.*experimental")
             super().__init__(model=model, **arguments)
         self.remove_callback(PrinterCallback)
-        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
-            raise ConfigError(
-                "the row mask supports one process or DDP, not FSDP or DeepSpeed; "
-                "start without an accelerate sharding config"
-            )
+        refuse_sharding(self)
+        self._selection = TokenSelection(
+            algorithm, seed=self.args.seed, accelerator=self.accelerator
+        )
+        self._sampler = DynamicSampler(
+            refill,
+            group_size=self.num_generations,
+            max_generation_batches=algorithm.max_generation_batches,
+            pad_token_id=self._tokenizer.pad_token_id,
+            accelerator=self.accelerator,
+        )
 
     def compute_loss(
         self,
         model: Any,
-        inputs: Mapping[str, Tensor],
+        inputs: Batch,
         return_outputs: bool = False,
         num_items_in_batch: Tensor | None = None,
     ) -> Tensor:
         """Probe this micro-batch's prompts, arm the mask in the last one, compute the loss."""
-        if torch.is_grad_enabled():
-            step = self.state.global_step
-            self._schedule.observe(step, inputs["prompt_ids"], inputs["prompt_mask"])
-            if self.accelerator.sync_gradients:
-                self._schedule.arm(step, self._sum_over_processes())
-        loss: Tensor = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        self._select_ahead(model)
+        with self._step_mask.around(self, inputs["prompt_ids"], inputs["prompt_mask"]):
+            loss: Tensor = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log what the mask did beside the trainer's own metrics."""
-        report = self._mask_callback.take_report()
-        if report is not None:
-            logs = {**logs, **report.metrics()}
-            if report.kept_norm is not None and logs.get("grad_norm"):
-                logs["mask/qk_share_of_grad_norm"] = report.kept_norm / logs["grad_norm"]
-        super().log(logs, start_time)
+        super().log(self._step_mask.logs(logs), start_time)
 
     def create_model_card(self, *_: object, **__: object) -> None:
         """Write no model card into checkpoints; the saved model carries its own provenance."""
+
+    def _compute_loss(self, model: Any, inputs: Batch) -> Tensor:
+        """Compute TRL's loss with the tokens of high covariance treated as the algorithm says.
+
+        TRL scores the completions first and reads the advantages afterwards, one per rollout or one
+        per token. So the scoring puts the advantages in place, and one forward is enough.
+        """
+        if self._algorithm.covariance == "none":
+            loss: Tensor = super()._compute_loss(model, inputs)
+            return loss
+        self._scored = dict(inputs)
+        loss = super()._compute_loss(model, self._scored)
+        penalty = self._scored.get("covariance_penalty")
+        self._scored = None
+        return loss if penalty is None else loss + penalty
+
+    def _select_ahead(self, model: Any) -> None:
+        """Select the tokens of a step of several micro-batches before the first of them.
+
+        A step of one micro-batch is spared the extra pass: its own forward has every token.
+        """
+        if self._algorithm.covariance == "none":
+            return
+        window = self._window()
+        if len(window) > 1 and self._step % len(window) == 0:
+            self._selected = self._select(
+                window, [self._log_probs_without_gradient(model, batch) for batch in window]
+            )
+
+    def _window(self) -> list[Batch]:
+        """Return the micro-batches of this optimizer step on this process."""
+        size = self.args.gradient_accumulation_steps
+        start = self._step % self.args.steps_per_generation // size * size
+        window: list[Batch] = self._buffered_inputs[start : start + size]
+        return window
+
+    def _log_probs_without_gradient(self, model: Any, batch: Batch) -> Tensor:
+        ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
+        kept = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
+        with torch.no_grad():
+            log_probs, *_ = self._get_per_token_logps_and_entropies(
+                model, ids, kept, batch["completion_ids"].shape[1]
+            )
+        return log_probs
+
+    def _select(self, window: list[Batch], log_probs: list[Tensor]) -> tuple[Tensor, ...]:
+        scored = [
+            ScoredBatch(
+                advantages=batch["advantages"],
+                log_probs=scores,
+                old_log_probs=batch.get("old_per_token_logps", scores),
+                counted=batch["completion_mask"].bool(),
+            )
+            for batch, scores in zip(window, log_probs, strict=True)
+        ]
+        selected = self._selection.select(scored, step=self.state.global_step)
+        tokens = sum(int(batch.counted.sum()) for batch in scored)
+        share = sum(int(rows.sum()) for rows in selected) / max(tokens, 1)
+        self._metrics["train"]["covariance/selected_fraction"].append(share)
+        return selected
+
+    def _treat_selected(self, inputs: dict[str, Any], log_probs: Tensor) -> None:
+        """Take the selected tokens out of the loss, or compute the penalty that they pay."""
+        window = self._window()
+        if len(window) == 1:
+            self._selected = self._select(window, [log_probs.detach()])
+        selected = self._selected[self._step % len(window)]
+        if self._algorithm.covariance == "clip_cov":
+            inputs["advantages"] = inputs["advantages"].unsqueeze(1) * ~selected
+            return
+        distance = (log_probs - inputs.get("old_per_token_logps", log_probs.detach())).abs()
+        if "importance_sampling_ratio" in inputs:
+            distance = distance * inputs["importance_sampling_ratio"]
+        inputs["covariance_penalty"] = (
+            self._algorithm.cov_kl_coef * distance[selected].sum() / self._tokens_per_step(inputs)
+        )
+
+    def _tokens_per_step(self, inputs: Batch) -> Tensor:
+        """Return TRL's denominator of a token-mean loss: this step's share of all rollouts."""
+        tokens = inputs["num_items_in_batch"].clamp(min=1.0) / self.accelerator.num_processes
+        updates = self.args.steps_per_generation / self.current_gradient_accumulation_steps
+        share: Tensor = tokens / updates
+        return share
+
+    def _calculate_rewards(self, *arguments: Any, **keywords: Any) -> Tensor:
+        """Keep the accuracies, the first reward, for dynamic sampling."""
+        rewards: Tensor = super()._calculate_rewards(*arguments, **keywords)
+        rows = len(rewards) // self.accelerator.num_processes
+        start = self.accelerator.process_index * rows
+        self._accuracy = rewards[start : start + rows, 0]
+        return rewards
+
+    def _generate_and_score_completions(self, inputs: list[PromptRow]) -> Batch:
+        """Generate and score rollouts; replace or leave out groups without signal."""
+        batch: Batch = super()._generate_and_score_completions(inputs)
+        mode = self._algorithm.dynamic_sampling
+        if mode == "none":
+            return batch
+        first = Scored(batch, self._accuracy)
+        if mode == "filter":
+            filled = self._sampler.filter(first)
+        else:
+            at = self.state.global_step * self._algorithm.prompts_per_step
+            filled = self._sampler.fill(first, self._generate_more, at=at)
+        metrics = self._metrics["train"]
+        metrics["sampling/generations"].append(float(filled.generations))
+        metrics["sampling/generated_groups"].append(float(filled.generated))
+        metrics["sampling/groups_out_of_loss"].append(float(filled.missing))
+        return filled.batch
+
+    def _generate_more(self, rows: list[PromptRow]) -> Scored:
+        """Generate rollouts of other prompts.
+
+        The logged rewards and lengths stay those of the step's own prompts, so that curves with and
+        without dynamic sampling show the same thing.
+        """
+        metrics = self._metrics["train"]
+        known = {name: len(values) for name, values in metrics.items()}
+        batch = super()._generate_and_score_completions(rows)
+        for name, values in metrics.items():
+            del values[known.get(name, 0) :]
+        return Scored(batch, self._accuracy)
 
     def _get_per_token_logps_and_entropies(
         self,
@@ -108,15 +233,31 @@ class LongActGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
 
         TRL scores every position of every sequence on devices without Triton, prompts included.
         """
-        prompt = input_ids.shape[1] - logits_to_keep
-        if not self._can_share(model, input_ids[:, :prompt]):
-            result: tuple[Tensor, Tensor | None, Tensor | None] = (
-                super()._get_per_token_logps_and_entropies(
-                    model, input_ids, attention_mask, logits_to_keep, *arguments, **keywords
-                )
+        if self._can_share(model, input_ids[:, : input_ids.shape[1] - logits_to_keep]):
+            result = self._score_all_shared(
+                model, input_ids, attention_mask, logits_to_keep, **keywords
             )
-            return result
-        size = keywords.get("batch_size") or len(input_ids)
+        else:
+            result = super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, *arguments, **keywords
+            )
+        if self._scored is not None:
+            self._treat_selected(self._scored, result[0])
+        return result
+
+    def _score_all_shared(
+        self,
+        model: Any,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        logits_to_keep: int,
+        *,
+        batch_size: int | None = None,
+        compute_entropy: bool = False,
+        **_: object,
+    ) -> tuple[Tensor, Tensor | None, None]:
+        size = batch_size or len(input_ids)
+        prompt = input_ids.shape[1] - logits_to_keep
         chunks = [
             self._score_shared(model, ids, mask, prompt)
             for ids, mask in zip(
@@ -124,12 +265,12 @@ class LongActGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
             )
         ]
         log_probs, entropies = (torch.cat(parts) for parts in zip(*chunks, strict=True))
-        return log_probs, entropies if keywords.get("compute_entropy") else None, None
+        return log_probs, entropies if compute_entropy else None, None
 
     def _can_share(self, model: Any, prompt_ids: Tensor) -> bool:
         # Around a wrapped model (DDP) the base model would skip the wrapper's forward.
         return (
-            self._share_prompt_prefix
+            self._algorithm.share_prompt_prefix
             and self.accelerator.num_processes == 1
             and supports_shared_prefix(model)
             and shares_prompts(prompt_ids)
@@ -148,121 +289,3 @@ class LongActGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
             return completion_log_probs(
                 model, packed, input_ids[:, prompt:], temperature=self.temperature
             )
-
-    def _sum_over_processes(self) -> Any:
-        if self.accelerator.num_processes == 1:
-            return None
-        return lambda tensor: self.accelerator.reduce(tensor, reduction="sum")
-
-
-def grpo_arguments(algorithm: AlgorithmConfig, *, folder: Path, seed: int) -> GRPOConfig:
-    """Return TRL's arguments for an algorithm.
-
-    Args:
-        algorithm: The whole algorithm section of the configuration.
-        folder: Where checkpoints go.
-        seed: Of sampling and of the order of rollouts.
-    """
-    rollouts = algorithm.prompts_per_step * algorithm.group_size
-    accumulation = rollouts // algorithm.micro_batch_size
-    return GRPOConfig(
-        output_dir=str(folder),
-        seed=seed,
-        **_batches(algorithm, accumulation),
-        **_loss(algorithm),
-        **_optimizer(algorithm),
-        **_generation(algorithm),
-        **_bookkeeping(algorithm),
-    )
-
-
-def _batches(algorithm: AlgorithmConfig, accumulation: int) -> Mapping[str, Any]:
-    return {
-        "max_steps": algorithm.steps,
-        "per_device_train_batch_size": algorithm.micro_batch_size,
-        "gradient_accumulation_steps": accumulation,
-        # TRL's default equals gradient_accumulation_steps: exactly on-policy, clipping never acts.
-        "steps_per_generation": algorithm.updates_per_rollout * accumulation,
-        "num_iterations": 1,
-        "num_generations": algorithm.group_size,
-        # Prompt i belongs to the same step in every run, so arms with one seed are paired.
-        "shuffle_dataset": False,
-        "dataloader_num_workers": 0,
-        "dataloader_pin_memory": torch.cuda.is_available(),
-        "remove_unused_columns": False,
-        "use_cpu": not torch.cuda.is_available(),
-    }
-
-
-def _loss(algorithm: AlgorithmConfig) -> Mapping[str, Any]:
-    return {
-        "loss_type": algorithm.loss_type,
-        "importance_sampling_level": algorithm.importance_sampling_level,
-        "scale_rewards": algorithm.scale_rewards,
-        "multi_objective_aggregation": "sum_then_normalize",
-        "epsilon": algorithm.clip_low,
-        "epsilon_high": algorithm.clip_high,
-        "delta": None,
-        "beta": algorithm.kl_coef,
-        "use_bias_correction_kl": False,
-        "sync_ref_model": False,
-        "mask_truncated_completions": algorithm.mask_truncated_completions,
-        "top_entropy_quantile": 1.0,
-        "entropy_coef": 0.0,
-        "use_adaptive_entropy": False,
-        "off_policy_mask_threshold": None,
-        # With dropout the first update's importance ratios would differ from 1.
-        "disable_dropout": True,
-        "cast_lm_head_to_fp32": False,
-    }
-
-
-def _optimizer(algorithm: AlgorithmConfig) -> Mapping[str, Any]:
-    return {
-        # Not the fused kernel: the same code path on every device, and 3 % of a step at most.
-        "optim": "adamw_torch",
-        "learning_rate": algorithm.learning_rate,
-        "lr_scheduler_type": algorithm.lr_schedule,
-        "warmup_steps": algorithm.warmup_steps,
-        "weight_decay": algorithm.weight_decay,
-        "adam_beta1": algorithm.adam_beta1,
-        "adam_beta2": algorithm.adam_beta2,
-        "adam_epsilon": 1e-8,
-        "max_grad_norm": algorithm.max_grad_norm,
-        "gradient_checkpointing": algorithm.gradient_checkpointing,
-        "bf16": algorithm.bf16,
-        "fp16": False,
-    }
-
-
-def _generation(algorithm: AlgorithmConfig) -> Mapping[str, Any]:
-    return {
-        "max_completion_length": algorithm.max_completion_tokens,
-        "temperature": algorithm.temperature,
-        "top_p": algorithm.top_p,
-        "top_k": 0,
-        "min_p": None,
-        "repetition_penalty": 1.0,
-        "use_vllm": algorithm.use_vllm,
-        "vllm_mode": "colocate",
-        "vllm_importance_sampling_correction": True,
-        # TRL's default sums log-ratios over a sequence: the longer, the more of them are dropped.
-        "vllm_importance_sampling_mode": "token_truncate",
-        "vllm_importance_sampling_clip_max": 3.0,
-    }
-
-
-def _bookkeeping(algorithm: AlgorithmConfig) -> Mapping[str, Any]:
-    return {
-        "logging_steps": 1,
-        "logging_nan_inf_filter": False,
-        "log_completions": False,
-        "report_to": "none",
-        "disable_tqdm": True,
-        "eval_strategy": "no",
-        "save_strategy": "steps",
-        "save_steps": algorithm.checkpoint_every,
-        "save_total_limit": KEEP_LAST,
-        "save_only_model": False,
-        "push_to_hub": False,
-    }

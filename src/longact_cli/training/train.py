@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from longact_cli.config.algorithm import AlgorithmConfig
 from longact_cli.config.schema import MaskConfig, RunConfig
 from longact_cli.errors import ConfigError
 from longact_cli.files import read_lines
@@ -19,12 +20,15 @@ from longact_cli.models.loading import (
     local_checkpoint,
 )
 from longact_cli.results import MetricPoint
-from longact_cli.training.algorithms import ALGORITHMS, describe_parts
+from longact_cli.training.algorithms import describe_parts
 from longact_cli.training.callbacks import (
     MASK_FILE,
+    PROMPTS_FILE,
     JournalCallback,
     Progress,
     ProgressCallback,
+    PromptsCallback,
+    read_position,
     rewind,
 )
 from longact_cli.training.checkpoints import (
@@ -33,13 +37,19 @@ from longact_cli.training.checkpoints import (
     discard_newer,
     latest_checkpoint,
 )
-from longact_cli.training.completions import RewardFunction
-from longact_cli.training.data import PromptMixture, prompt_dataset, prompts_sha256
+from longact_cli.training.data import (
+    GeneratedPrompts,
+    PromptMixture,
+    PromptSource,
+    prompts_sha256,
+)
+from longact_cli.training.dynamic_sampling import RefillPrompts
+from longact_cli.training.probe_prompts import probe_prompts
+from longact_cli.training.stored import StoredPrompts
+from longact_cli.training.trainers import TrainerParts, build_grpo, build_sft
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-    from longact_cli.training.grpo import LongActGRPOTrainer
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 _LOG = logging.getLogger(__name__)
 _FINAL_STEPS = 10
@@ -50,7 +60,7 @@ class TrainResult(NamedTuple):
 
     Attributes:
         steps: Optimizer steps in all, those before a resume included.
-        final_reward: Mean reward over the last 10 steps, 0..1; None where none was logged.
+        final_reward: Mean summed reward over the last 10 steps; None where none was logged.
         seconds: Time spent in optimizer steps, those before a resume included.
         tokens: Prompt and completion tokens of all rollouts.
         data_sha256: Hash over the run's first prompts (64 at most), in order.
@@ -81,28 +91,31 @@ def train_cell(config: RunConfig, *, out: Path, progress: Progress | None = None
     _refuse_many_processes()
     checkpoint = local_checkpoint(config.model)
     tokenizer = load_tokenizer(checkpoint, trust_remote_code=config.model.trust_remote_code)
-    max_prompt_tokens = _max_prompt_tokens(config, checkpoint)
+    max_prompt_tokens = prompt_room(config, checkpoint)
     model = load_model(checkpoint, model=config.model)
-    schedule = MaskSchedule(model, mask_settings(config.mask, seed=config.seed))
+    schedule = MaskSchedule(
+        model,
+        mask_settings(config.mask, seed=config.seed),
+        probe_prompts(config, tokenizer=tokenizer, max_prompt_tokens=max_prompt_tokens),
+    )
     resume = latest_checkpoint(out / "checkpoints")
     discard_newer(out / "checkpoints", resume)
     rewind(out / "metrics.jsonl", 0 if resume is None else checkpoint_step(resume))
     if resume is not None and (resume / MASK_FILE).exists():
         schedule.restore(resume / MASK_FILE)
     _LOG.info(describe_parts(config.algorithm))
+    prompts = prompt_source(config, tokenizer=tokenizer, max_prompt_tokens=max_prompt_tokens)
+    refill = refill_prompts(prompts, config.algorithm)
+    if resume is not None:
+        refill.position = read_position(resume / PROMPTS_FILE)
     trainer = build_trainer(
-        config,
-        model=model,
-        tokenizer=tokenizer,
-        schedule=schedule,
-        max_prompt_tokens=max_prompt_tokens,
-        out=out,
+        config, model=model, tokenizer=tokenizer, schedule=schedule, refill=refill, out=out
     )
     if progress is not None:
         trainer.add_callback(ProgressCallback(progress))
     trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
     save_model(model, tokenizer, out / "model")
-    return _summary(out / "metrics.jsonl", data_sha256=prompts_sha256(trainer.train_dataset))
+    return _summary(out / "metrics.jsonl", data_sha256=prompts_sha256(prompts, refill.start))
 
 
 def mask_settings(mask: MaskConfig, *, seed: int) -> MaskSettings:
@@ -114,6 +127,12 @@ def mask_settings(mask: MaskConfig, *, seed: int) -> MaskSettings:
         targets=mask.targets,
         refresh_every=mask.refresh_every,
         seed=seed,
+        statistic=mask.statistic,
+        scope=mask.scope,
+        mass=mask.mass,
+        update_semantics=mask.update_semantics,
+        prompts=mask.prompts,
+        file=mask.file,
     )
 
 
@@ -133,15 +152,52 @@ def save_model(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def prompt_source(
+    config: RunConfig, *, tokenizer: "PreTrainedTokenizerBase", max_prompt_tokens: int
+) -> PromptSource:
+    """Return the prompts of a cell.
+
+    Raises:
+        ConfigError: The dataset cannot be read, or holds no prompt that fits.
+    """
+    data = config.data
+    if data.path is not None:
+        stored = StoredPrompts(
+            data.path,
+            split=data.split,
+            tokenizer=tokenizer,
+            chat_template=data.chat_template,
+            seed=config.seed,
+            max_prompt_tokens=max_prompt_tokens,
+        )
+        if stored.left_out:
+            _LOG.warning("%d prompts are longer than %d", stored.left_out, max_prompt_tokens)
+        return stored
+    mixture = PromptMixture(
+        tasks=data.tasks,
+        context_lengths=data.context_lengths,
+        chat_template=data.chat_template,
+        seed=config.seed,
+        max_prompt_tokens=max_prompt_tokens,
+        curriculum_prompts=data.curriculum_prompts,
+    )
+    return GeneratedPrompts(mixture, tokenizer=tokenizer)
+
+
+def refill_prompts(source: PromptSource, algorithm: AlgorithmConfig) -> RefillPrompts:
+    """Return the prompts of dynamic sampling: those after the prompts of all regular steps."""
+    return RefillPrompts(source, start=algorithm.steps * algorithm.prompts_per_step)
+
+
 def build_trainer(
     config: RunConfig,
     *,
     model: "PreTrainedModel",
     tokenizer: "PreTrainedTokenizerBase",
     schedule: MaskSchedule,
-    max_prompt_tokens: int,
+    refill: RefillPrompts,
     out: Path,
-) -> "LongActGRPOTrainer":
+) -> "Trainer":
     """Return the trainer of a cell, ready to run.
 
     Args:
@@ -149,40 +205,30 @@ def build_trainer(
         model: Its policy, float32.
         tokenizer: The policy's tokenizer.
         schedule: The masks of `model`.
-        max_prompt_tokens: Room for a prompt in the window.
+        refill: Where its prompts come from, those of dynamic sampling included.
         out: The cell's directory.
 
     Raises:
-        UnknownNameError: There is no such algorithm or reward.
+        UnknownNameError: There is no such reward.
     """
-    trainer_class = ALGORITHMS.get(config.algorithm.name).trainer()
-    from longact_cli.training.grpo import grpo_arguments
-
-    mixture = PromptMixture(
-        tasks=config.data.tasks,
-        context_lengths=config.data.context_lengths,
-        chat_template=config.data.chat_template,
-        seed=config.seed,
-        max_prompt_tokens=max_prompt_tokens,
-    )
-    count = config.algorithm.steps * config.algorithm.prompts_per_step
-    return trainer_class(
-        model,
-        schedule,
-        share_prompt_prefix=config.algorithm.share_prompt_prefix,
-        args=grpo_arguments(config.algorithm, folder=out / "checkpoints", seed=config.seed),
-        train_dataset=prompt_dataset(mixture, count, tokenizer=tokenizer),
-        processing_class=tokenizer,
-        reward_funcs=RewardFunction(
-            config.data.reward,
-            eos_token_ids=_end_tokens(model, tokenizer),
-            folder=out / "completions",
+    parts = TrainerParts(
+        config=config,
+        model=model,
+        tokenizer=tokenizer,
+        schedule=schedule,
+        refill=refill,
+        eos_token_ids=_end_tokens(model, tokenizer),
+        out=out,
+        callbacks=(
+            JournalCallback(out / "metrics.jsonl"),
+            PromptsCallback(refill),
+            MarkerCallback(),
         ),
-        callbacks=[JournalCallback(out / "metrics.jsonl"), MarkerCallback()],
     )
+    return build_sft(parts) if config.algorithm.kind == "sft" else build_grpo(parts)
 
 
-def _max_prompt_tokens(config: RunConfig, checkpoint: str) -> int:
+def prompt_room(config: RunConfig, checkpoint: str) -> int:
     """Return the room the window leaves for a prompt.
 
     Raises:

@@ -110,13 +110,6 @@ def test_saliency_of_nothing_is_refused() -> None:
         probe_of(Toy()).saliency()
 
 
-def test_sums_of_several_processes_are_pooled_before_the_mean() -> None:
-    probe = probe_of(Toy())
-    probe.add(torch.tensor([[1, 3]]), ONES)
-    twin = probe.saliency(lambda tensor: tensor * 2)  # two processes with equal sums
-    assert twin[Q].tolist() == [2.0, 4.0, 6.0, 8.0]
-
-
 def test_an_unknown_norm_layout_is_refused() -> None:
     model = Toy(norm=True)
     projections = find_projections(model)

@@ -6,7 +6,7 @@ import torch
 
 from longact_cli.errors import ConfigError, PrerequisiteError
 from longact_cli.masking import RowMask
-from longact_cli.masking.row_mask import mask_overlap
+from longact_cli.masking.report import mask_overlap
 
 from .masking_toys import K, Q, Toy, toy_mask
 
@@ -197,6 +197,7 @@ def test_remove_leaves_no_hook_behind() -> None:
     model = toy(bias=True)
     row_mask = RowMask(model)
     row_mask.set_mask(HALF)
+    row_mask.arm()
     assert model.blocks[0].q_proj.bias._post_accumulate_grad_hooks
     row_mask.remove()
     assert not any(p._post_accumulate_grad_hooks for p in model.parameters())

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 
-from longact_cli.training.completions import RewardFunction
+from longact_cli.training.completions import OverlongPunishment, RewardFunction, extra_rewards
 
 STATE = SimpleNamespace(global_step=4, is_world_process_zero=True)
 CALL = {
@@ -33,9 +33,31 @@ def test_rollouts_are_kept_per_step_with_match_and_reward_apart(tmp_path: Path) 
     assert table["references"][0].tolist() == ["77"]
 
 
-def test_the_trainer_calls_it_by_the_name_of_the_reward(tmp_path: Path) -> None:
+def test_the_trainer_calls_it_accuracy_whatever_the_reward(tmp_path: Path) -> None:
     reward = RewardFunction("string_match", eos_token_ids=[1], folder=tmp_path)
-    assert reward.__name__ == "string_match"
+    assert reward.__name__ == "accuracy"
+
+
+def test_later_generations_for_a_step_join_its_file(tmp_path: Path) -> None:
+    reward = RewardFunction("string_match", eos_token_ids=[1], folder=tmp_path)
+    reward(**CALL)
+    reward(**{**CALL, "sample_id": ["b", "b", "b"]})
+    table = pd.read_parquet(tmp_path / "completions_00004.parquet")
+    assert table["sample_id"].tolist() == ["a", "a", "a", "b", "b", "b"]
+    later = SimpleNamespace(global_step=6, is_world_process_zero=True)
+    reward(**{**CALL, "trainer_state": later})
+    assert len(pd.read_parquet(tmp_path / "completions_00006.parquet")) == 3
+
+
+def test_an_extra_reward_needs_the_end_token_too() -> None:
+    (extra,) = extra_rewards({"string_match_any": 0.25}, eos_token_ids=[1])
+    assert extra.weight == 0.25
+    assert extra.function(**CALL) == [1.0, 0.0, 0.0]
+
+
+def test_the_punishment_counts_tokens() -> None:
+    punish = OverlongPunishment(longest=4, cache=2)
+    assert punish(completion_ids=[[1] * 2, [1] * 3, [1] * 4]) == [0.0, -0.5, -1.0]
 
 
 def test_another_process_leaves_the_file_alone(tmp_path: Path) -> None:

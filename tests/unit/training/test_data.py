@@ -5,7 +5,13 @@ from transformers import AutoTokenizer
 
 from longact_cli.errors import ConfigError
 from longact_cli.evaluation.ruler.words import is_train_key
-from longact_cli.training.data import PromptMixture, prompt_dataset, prompt_seed
+from longact_cli.training.data import (
+    GeneratedPrompts,
+    PromptMixture,
+    curriculum_lengths,
+    prompt_seed,
+)
+from longact_cli.training.data import prompt_dataset as dataset_of
 
 MIXTURE = PromptMixture(("niah_single_1", "niah_multikey_2"), (400, 448), True, 0, 1000)
 
@@ -13,6 +19,10 @@ MIXTURE = PromptMixture(("niah_single_1", "niah_multikey_2"), (400, 448), True, 
 @pytest.fixture(scope="module")
 def tokenizer(tiny_checkpoint):
     return AutoTokenizer.from_pretrained(tiny_checkpoint)
+
+
+def prompt_dataset(mixture: PromptMixture, count: int, *, tokenizer):
+    return dataset_of(GeneratedPrompts(mixture, tokenizer=tokenizer), count)
 
 
 def test_tasks_and_lengths_take_turns(tokenizer) -> None:
@@ -60,3 +70,18 @@ def test_a_prompt_beyond_the_window_is_refused_when_it_is_read(tokenizer) -> Non
     dataset = prompt_dataset(MIXTURE._replace(max_prompt_tokens=50), 1, tokenizer=tokenizer)
     with pytest.raises(ConfigError, match=r"data\.context_lengths has 400.*leaves 50"):
         dataset[0]
+
+
+def test_a_curriculum_allows_the_next_longer_length_after_each_stage() -> None:
+    mixture = MIXTURE._replace(context_lengths=(448, 400, 512), curriculum_prompts=6)
+    stages = [list(curriculum_lengths(mixture, at)) for at in (0, 1, 2, 3, 4, 6, 100)]
+    assert stages == [[400], [400], [400, 448], [400, 448], *[[400, 448, 512]] * 3]
+    assert curriculum_lengths(MIXTURE, 0) == (400, 448)
+
+
+def test_a_replacement_prompt_follows_the_curriculum_of_the_step_it_serves(tokenizer) -> None:
+    mixture = MIXTURE._replace(curriculum_prompts=8)
+    prompts = GeneratedPrompts(mixture, tokenizer=tokenizer)
+    early = {prompts.row(index, at=0)["sample_id"].split("/")[2] for index in range(100, 104)}
+    late = {prompts.row(index, at=8)["sample_id"].split("/")[2] for index in range(100, 104)}
+    assert (early, late) == ({"400"}, {"400", "448"})

@@ -1,7 +1,14 @@
 import pytest
 
 from longact_cli.errors import UnknownNameError
-from longact_cli.training.rewards import REWARDS, score_completion, string_match, terminated
+from longact_cli.training.rewards import (
+    REWARDS,
+    overlong_cache_tokens,
+    overlong_punishment,
+    score_completion,
+    string_match,
+    terminated,
+)
 
 
 @pytest.mark.parametrize(
@@ -36,14 +43,87 @@ def test_only_an_end_token_in_last_place_terminates(ids: list[int], ended: bool)
     assert terminated(ids, [2, 3]) is ended
 
 
-def test_every_registered_reward_gives_one_to_the_references_and_zero_to_silence() -> None:
-    # Other tests register rewards of their own, all called test_*.
-    names = [name for name in REWARDS.names() if not name.startswith("test_")]
-    assert names
-    for name in names:
-        reward = REWARDS.get(name)
-        assert reward("123, 456", ["123", "456"]) == 1.0
-        assert reward("", ["123", "456"]) == 0.0
+@pytest.mark.parametrize(
+    ("completion", "match"),
+    [(" 1234567.", 1.0), ("1234567 or 7654321", 1.0), ("12345678", 0.0), ("", 0.0)],
+)
+def test_one_reference_is_enough_for_the_match_of_any(completion: str, match: float) -> None:
+    assert REWARDS.get("string_match_any")(completion, ["1234567", "zebra"]) == match
+
+
+@pytest.mark.parametrize(
+    ("completion", "match"),
+    [
+        ("The correct answer is (B).", 1.0),
+        ("answer: B", 1.0),
+        ("The answer is **B**", 1.0),
+        ("(B)", 1.0),
+        (" B.", 1.0),
+        (r"so \boxed{B}", 1.0),
+        ("The answer is (B). No, the answer is (C).", 0.0),
+        ("The answer is (C). No, the answer is (B).", 1.0),
+        (r"The answer is (B), so \boxed{C}", 0.0),
+        ("A B C D", 0.0),
+        ("the answer is Bern", 0.0),
+        ("", 0.0),
+    ],
+)
+def test_the_last_stated_letter_is_the_choice(completion: str, match: float) -> None:
+    assert REWARDS.get("choice_letter")(completion, ["B"]) == match
+
+
+def test_a_guess_far_from_the_end_does_not_count() -> None:
+    assert REWARDS.get("choice_letter")("The answer is (B)." + " x" * 2000, ["B"]) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("completion", "reference", "match"),
+    [
+        (r"so \boxed{\frac{1}{2}}", "0.5", 1.0),
+        ("The answer is 42.", "42", 1.0),
+        (r"$x = \sqrt{8}$", r"2\sqrt{2}", 1.0),
+        ("The answer is 41.", "42", 0.0),
+        ("", "42", 0.0),
+    ],
+)
+def test_equal_mathematics_counts_in_any_spelling(
+    completion: str, reference: str, match: float
+) -> None:
+    pytest.importorskip("math_verify")
+    assert REWARDS.get("math_equal")(completion, [reference]) == match
+
+
+@pytest.mark.parametrize(
+    ("completion", "match"),
+    [
+        (r"so \boxed{7}", 1.0),
+        (r"\boxed{7} or \boxed{8}", 0.0),
+        (r"\boxed{}", 0.0),
+        ("The answer is 7", 1.0),
+        (r"The answer is \boxed{\frac{1}{2}}", 1.0),
+        ("The answer is 7; answer: 8", 0.0),
+        ("7", 0.0),
+    ],
+)
+def test_the_format_asks_for_exactly_one_final_answer(completion: str, match: float) -> None:
+    assert REWARDS.get("format")(completion, ["1"]) == match
+
+
+@pytest.mark.parametrize(
+    ("tokens", "punishment"),
+    [(0, 0.0), (80, 0.0), (81, -0.05), (90, -0.5), (100, -1.0), (130, -1.0)],
+)
+def test_the_punishment_falls_in_a_line_over_the_cache(tokens: int, punishment: float) -> None:
+    from trl.rewards import get_soft_overlong_punishment
+
+    value = overlong_punishment(tokens, longest=100, cache=20)
+    assert value == pytest.approx(punishment)
+    assert [value] == get_soft_overlong_punishment(100, 20)([[0] * tokens])
+
+
+def test_the_cache_of_dapo_is_a_fifth_and_never_empty() -> None:
+    assert overlong_cache_tokens(0.2, 20480) == 4096
+    assert overlong_cache_tokens(0.01, 16) == 1
 
 
 def test_an_unknown_reward_names_its_setting() -> None:

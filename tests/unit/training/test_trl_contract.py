@@ -5,7 +5,7 @@ import inspect
 import pytest
 import torch
 from transformers import Trainer
-from trl import GRPOTrainer
+from trl import GRPOTrainer, SFTTrainer
 
 STATE = "read the new signature and adapt LongActGRPOTrainer in training/grpo.py"
 
@@ -100,3 +100,103 @@ def test_the_log_prob_kernel_scores_chosen_states() -> None:
     )
     entropy = -(log_p.exp() * log_p).sum(-1)
     assert outputs[1].tolist() == pytest.approx(entropy.tolist(), abs=1e-5)
+
+
+SELECTION = "Clip-Cov and KL-Cov act between the two: adapt LongActGRPOTrainer._compute_loss"
+
+
+def test_the_loss_scores_completions_before_it_reads_advantages_of_either_shape() -> None:
+    text = source(GRPOTrainer._compute_loss)
+    scored = text.index("self._get_per_token_logps_and_entropies(")
+    read = text.index('advantages = inputs["advantages"]')
+    assert scored < read, f"the order of scoring and advantages changed: {SELECTION}"
+    assert text.count("self._get_per_token_logps_and_entropies(") == 1, SELECTION
+    assert "if advantages.dim() == 1:" in text, f"advantages per token are gone: {SELECTION}"
+
+
+def test_the_denominator_of_a_token_mean_is_a_share_of_all_rollouts() -> None:
+    text = source(GRPOTrainer._compute_loss)
+    for line in (
+        'normalizer = inputs["num_items_in_batch"].clamp(min=1.0) / self.accelerator.num_processes',
+        "normalizer = normalizer * self.current_gradient_accumulation_steps "
+        "/ self.args.steps_per_generation",
+    ):
+        assert line in text, "the token-mean denominator changed: adapt _tokens_per_step in grpo.py"
+
+
+def test_cispo_is_bounded_by_epsilon_high_itself_and_all_others_by_one_plus_it() -> None:
+    text = source(GRPOTrainer._compute_loss)
+    assert "torch.clamp(coef_1, max=self.epsilon_high).detach()" in text, (
+        "the bound of CISPO changed: adapt _loss in training/arguments.py"
+    )
+    assert "torch.clamp(coef_1, 1 - self.epsilon_low, 1 + self.epsilon_high)" in text, (
+        "the clip range changed: adapt _loss in training/arguments.py"
+    )
+
+
+def test_micro_batches_of_a_set_of_rollouts_wait_in_order() -> None:
+    text = source(GRPOTrainer._prepare_inputs)
+    assert "self._buffered_inputs[self._step % self.args.steps_per_generation]" in text, (
+        "micro-batches are kept elsewhere: adapt _window in training/grpo.py"
+    )
+    assert "self._step += 1" in source(GRPOTrainer.training_step), (
+        "_step counts something else: adapt _window in training/grpo.py"
+    )
+
+
+REFILL = "adapt training/dynamic_sampling.py and _generate_more in training/grpo.py"
+
+
+def test_scored_rollouts_have_the_fields_that_dynamic_sampling_joins() -> None:
+    from longact_cli.training import dynamic_sampling
+
+    text = source(GRPOTrainer._generate_and_score_completions)
+    known = {*dynamic_sampling._LEFT, *dynamic_sampling._RIGHT}
+    known |= {"advantages", "num_items_in_batch"}
+    missing = [name for name in known if f'"{name}"' not in text]
+    assert not missing, f"{missing} are gone from the rollouts: {REFILL}"
+    assert "self._calculate_rewards(inputs, prompts, completions" in text, REFILL
+
+
+def test_rewards_of_all_processes_have_one_column_for_each_function() -> None:
+    text = source(GRPOTrainer._calculate_rewards)
+    assert "torch.zeros(len(prompts), len(self.reward_funcs), device=device)" in text, REFILL
+    assert "rewards_per_func = gather(rewards_per_func)" in text, REFILL
+
+
+def test_metrics_are_lists_that_grow_by_one_for_each_generation() -> None:
+    text = source(GRPOTrainer._generate_and_score_completions)
+    assert 'self._metrics[mode]["reward"].append(' in text, f"metrics are kept elsewhere: {REFILL}"
+    assert 'self._metrics[mode]["num_tokens"] = [' in source(GRPOTrainer._generate), REFILL
+
+
+def test_rollouts_of_a_group_stand_side_by_side_in_the_order_of_the_prompts() -> None:
+    from trl.trainer.utils import RepeatSampler
+
+    sampler = RepeatSampler(
+        range(4), mini_repeat_count=3, batch_size=2, repeat_count=1, shuffle=False
+    )
+    assert list(sampler) == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3], (
+        f"groups are spread over the batch: live_groups would mix prompts; {REFILL}"
+    )
+
+
+SUPERVISED = "adapt training/sft.py"
+
+
+def test_supervised_rows_are_taken_as_they_are_and_padded_on_the_right() -> None:
+    from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+    batch = DataCollatorForLanguageModeling(pad_token_id=9)(
+        [{"input_ids": [1, 2, 3], "labels": [-100, 2, 3]}, {"input_ids": [4], "labels": [4]}]
+    )
+    assert batch["input_ids"].tolist() == [[1, 2, 3], [4, 9, 9]], SUPERVISED
+    assert batch["labels"].tolist() == [[-100, 2, 3], [4, -100, -100]], SUPERVISED
+    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]], SUPERVISED
+
+
+def test_the_supervised_loss_is_the_sum_over_tokens_by_the_tokens_of_the_step() -> None:
+    text = source(SFTTrainer.compute_loss)
+    assert "per_token_loss.sum() / torch.as_tensor(num_tokens).clamp(min=1)" in text, (
+        f"the supervised loss is normalised differently: {SUPERVISED}"
+    )

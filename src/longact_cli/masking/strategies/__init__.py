@@ -1,31 +1,56 @@
-"""Mask strategies: saliency and an update ratio in, an update mask out. One file each."""
+"""Mask strategies: one file each, from scores and a budget to an update mask."""
 
 from torch import Generator
 
-from longact_cli.masking.strategies import dense, frozen, lowest, random, salient
-from longact_cli.masking.strategies.base import STRATEGIES, MaskStrategy, step_generator
+from longact_cli.masking.ranking import Budget
+from longact_cli.masking.strategies import (
+    dense,
+    file,
+    frozen,
+    gradient,
+    lowest,
+    random,
+    random_head_matched,
+    salient,
+    wanda,
+    weight,
+)
+from longact_cli.masking.strategies.base import STRATEGIES, MaskStrategy, Source, step_generator
 from longact_cli.masking.types import SaliencyMap, UpdateMask
 
-__all__ = ["STRATEGIES", "MaskStrategy", "select_rows", "step_generator"]
+__all__ = ["STRATEGIES", "Budget", "MaskStrategy", "Source", "select_rows", "step_generator"]
 
-_FILES = (dense, frozen, lowest, random, salient)  # importing a file registers its strategy
+# Importing a file registers its strategy.
+_FILES = (
+    dense,
+    file,
+    frozen,
+    gradient,
+    lowest,
+    random,
+    random_head_matched,
+    salient,
+    wanda,
+    weight,
+)
 
 
 def select_rows(
     strategy: str,
     saliency: SaliencyMap,
-    update_ratio: float,
+    budget: Budget | float,
     generator: Generator | None = None,
 ) -> UpdateMask:
     """Return the update mask that a strategy makes of a saliency map.
 
     Args:
         strategy: Registered name, e.g. `salient`.
-        saliency: Score per row and parameter; strategies that need none use its shapes.
-        update_ratio: Fraction of rows updated, in [0, 1].
-        generator: Source of randomness; required by `random` only.
+        saliency: Score per row and projection; strategies that need none use its shapes.
+        budget: How many rows; a number is the fraction of rows updated, per matrix, in [0, 1].
+        generator: Source of randomness; required by the random strategies only.
 
     Raises:
         UnknownNameError: No strategy has that name.
     """
-    return STRATEGIES.get(strategy).select(saliency, update_ratio, generator)
+    chosen = budget if isinstance(budget, Budget) else Budget(budget)
+    return STRATEGIES.get(strategy).select(saliency, chosen, generator)

@@ -1,47 +1,37 @@
-"""What a mask strategy is, and the arithmetic all of them share."""
+"""What a mask strategy is, and the randomness that strategies share."""
 
 import hashlib
-import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-import torch
-from torch import Generator, Tensor
+from torch import Generator
 
+from longact_cli.masking.ranking import Budget
 from longact_cli.masking.types import SaliencyMap, UpdateMask
 from longact_cli.registry import Registry
 
-Select = Callable[[SaliencyMap, float, Generator | None], UpdateMask]
+Select = Callable[[SaliencyMap, Budget, Generator | None], UpdateMask]
+Source = Literal["none", "activation", "gradient", "weight", "wanda", "file"]
 
 
 class MaskStrategy(NamedTuple):
     """A way to choose the updated rows.
 
     Attributes:
-        select: `(saliency, update_ratio, generator) -> update mask`.
-        needs_saliency: Whether the scores are read; without, the probe pass is skipped.
+        select: `(scores, budget, generator) -> update mask`.
+        source: What the scores are made of; `none` reads only their shapes.
     """
 
     select: Select
-    needs_saliency: bool
+    source: Source
+
+    @property
+    def needs_saliency(self) -> bool:
+        """Whether activations have to be probed."""
+        return self.source in ("activation", "wanda")
 
 
 STRATEGIES: Registry[MaskStrategy] = Registry("mask.strategy")
-
-
-def updated_count(update_ratio: float, rows: int) -> int:
-    """Return floor(update_ratio x rows): how many rows of one matrix are updated.
-
-    The small term undoes rounding of the product, e.g. 0.29 x 100 = 28.999999999999996.
-    """
-    return math.floor(update_ratio * rows + 1e-9)
-
-
-def rows_of(indices: Tensor, rows: int) -> Tensor:
-    """Return a bool mask [rows] that is True at `indices`."""
-    updated = torch.zeros(rows, dtype=torch.bool, device=indices.device)
-    updated[indices] = True
-    return updated
 
 
 def step_generator(seed: int, step: int) -> Generator:

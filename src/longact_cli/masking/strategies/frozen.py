@@ -3,15 +3,14 @@
 import torch
 from torch import Generator
 
+from longact_cli.masking.ranking import Budget
 from longact_cli.masking.strategies.base import STRATEGIES, MaskStrategy
 from longact_cli.masking.types import SaliencyMap, UpdateMask
 
 
-def select(
-    saliency: SaliencyMap, update_ratio: float, generator: Generator | None = None
-) -> UpdateMask:
-    """Return no row, whatever the ratio."""
-    return {name: torch.zeros_like(scores, dtype=torch.bool) for name, scores in saliency.items()}
+def select(scores: SaliencyMap, budget: Budget, generator: Generator | None = None) -> UpdateMask:
+    """Return no row, whatever the budget."""
+    return {name: torch.zeros_like(values, dtype=torch.bool) for name, values in scores.items()}
 
 
-STRATEGIES.register("frozen")(MaskStrategy(select, needs_saliency=False))
+STRATEGIES.register("frozen")(MaskStrategy(select, source="none"))

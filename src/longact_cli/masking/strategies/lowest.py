@@ -1,21 +1,15 @@
 """Update the least active rows: the control that turns the paper's ranking upside down."""
 
-import torch
 from torch import Generator
 
-from longact_cli.masking.strategies.base import STRATEGIES, MaskStrategy, rows_of, updated_count
+from longact_cli.masking.ranking import Budget, rank_rows
+from longact_cli.masking.strategies.base import STRATEGIES, MaskStrategy
 from longact_cli.masking.types import SaliencyMap, UpdateMask
 
 
-def select(
-    saliency: SaliencyMap, update_ratio: float, generator: Generator | None = None
-) -> UpdateMask:
-    """Return the rows with the lowest scores of each matrix; ties go to the lower index."""
-    mask = {}
-    for name, scores in saliency.items():
-        order = torch.sort(scores, stable=True).indices
-        mask[name] = rows_of(order[: updated_count(update_ratio, len(scores))], len(scores))
-    return mask
+def select(scores: SaliencyMap, budget: Budget, generator: Generator | None = None) -> UpdateMask:
+    """Return the rows with the lowest activation; ties go to the lower index."""
+    return rank_rows(scores, budget, highest=False)
 
 
-STRATEGIES.register("lowest")(MaskStrategy(select, needs_saliency=True))
+STRATEGIES.register("lowest")(MaskStrategy(select, source="activation"))

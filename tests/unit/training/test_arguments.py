@@ -3,14 +3,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from longact_cli.config.schema import AlgorithmConfig
-from longact_cli.training.grpo import grpo_arguments
+from longact_cli.config.algorithm import AlgorithmConfig
+from longact_cli.training.arguments import grpo_arguments, sft_arguments
 
 FILES = sorted((Path(__file__).parents[3] / "conf" / "algorithm").glob("*.yaml"))
+RL_FILES = [path for path in FILES if path.stem != "sft"]
 
 
-def algorithm(**changes: object) -> AlgorithmConfig:
-    (path,) = (path for path in FILES if path.stem == "dapo")
+def algorithm(name: str = "dapo", **changes: object) -> AlgorithmConfig:
+    (path,) = (path for path in FILES if path.stem == name)
     return AlgorithmConfig.model_validate({**yaml.safe_load(path.read_text()), **changes})
 
 
@@ -35,6 +36,17 @@ def test_the_clip_range_and_the_kl_weight_reach_the_trainer(tmp_path: Path) -> N
     assert (arguments.epsilon, arguments.epsilon_high, arguments.beta) == (0.1, 0.5, 0.04)
 
 
+def test_an_open_clip_range_can_never_act(tmp_path: Path) -> None:
+    arguments = grpo_arguments(algorithm("kl-cov"), folder=tmp_path, seed=0)
+    assert 1 - arguments.epsilon == 0.0
+    assert arguments.epsilon_high > 1e20
+
+
+def test_the_upper_bound_of_cispo_is_one_plus_clip_high(tmp_path: Path) -> None:
+    arguments = grpo_arguments(algorithm("cispo"), folder=tmp_path, seed=0)
+    assert arguments.epsilon_high == 5.0
+
+
 def test_defaults_of_trl_that_would_change_results_are_pinned(tmp_path: Path) -> None:
     arguments = grpo_arguments(algorithm(), folder=tmp_path, seed=0)
     assert arguments.bf16 is False
@@ -46,11 +58,22 @@ def test_defaults_of_trl_that_would_change_results_are_pinned(tmp_path: Path) ->
     assert arguments.disable_dropout is True
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", RL_FILES, ids=lambda path: path.stem)
 def test_every_configured_algorithm_is_accepted_by_trl(path: Path, tmp_path: Path) -> None:
     loaded = AlgorithmConfig.model_validate(yaml.safe_load(path.read_text()))
     arguments = grpo_arguments(loaded, folder=tmp_path, seed=0)
     assert arguments.loss_type == loaded.loss_type
+    assert arguments.importance_sampling_level == loaded.importance_sampling_level
+    assert arguments.scale_rewards == loaded.scale_rewards
     assert arguments.steps_per_generation == loaded.updates_per_rollout * (
         loaded.prompts_per_step * loaded.group_size // loaded.micro_batch_size
     )
+
+
+def test_a_supervised_step_reads_its_prompts_once(tmp_path: Path) -> None:
+    config = algorithm("sft", prompts_per_step=8, group_size=8, micro_batch_size=64)
+    arguments = sft_arguments(config, folder=tmp_path, seed=0)
+    assert arguments.per_device_train_batch_size == 8
+    assert arguments.gradient_accumulation_steps == 1
+    config = algorithm("sft", prompts_per_step=8, micro_batch_size=2)
+    assert sft_arguments(config, folder=tmp_path, seed=0).gradient_accumulation_steps == 4

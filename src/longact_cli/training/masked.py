@@ -1,0 +1,62 @@
+"""What every masked trainer shares: probe around the loss, arm before backward, report."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from longact_cli.errors import ConfigError
+from longact_cli.masking.schedule import MaskSchedule
+from longact_cli.training.callbacks import MaskCallback
+
+
+class StepMask:
+    """The masks of one trainer, step by step."""
+
+    def __init__(self, schedule: MaskSchedule) -> None:
+        """Follow the masks of `schedule`."""
+        self._schedule = schedule
+        self.callback = MaskCallback(schedule)
+
+    @contextmanager
+    def around(self, trainer: Any, prompt_ids: Tensor, prompt_mask: Tensor) -> Iterator[None]:
+        """Probe this micro-batch's prompts in its forward; arm the mask in the step's last one.
+
+        Args:
+            trainer: Computes the loss of the micro-batch inside the block.
+            prompt_ids: What the rows of its forward begin with, [rows, time].
+            prompt_mask: 1 = prompt token, 0 = anything else, [rows, time].
+        """
+        if not torch.is_grad_enabled():
+            yield
+            return
+        step = trainer.state.global_step
+        with self._schedule.observing(step, prompt_ids, prompt_mask):
+            yield
+        if trainer.accelerator.sync_gradients:
+            self._schedule.arm(step)
+
+    def logs(self, logs: dict[str, float]) -> dict[str, float]:
+        """Return the trainer's logs with what the mask did in the step that just ended."""
+        report = self.callback.take_report()
+        if report is None:
+            return logs
+        logs = {**logs, **report.metrics()}
+        if report.kept_norm is not None and logs.get("grad_norm"):
+            logs["mask/qk_share_of_grad_norm"] = report.kept_norm / logs["grad_norm"]
+        return logs
+
+
+def refuse_sharding(trainer: Any) -> None:
+    """Refuse what shards parameters: there the mask cannot act.
+
+    Raises:
+        ConfigError: The model is under FSDP or DeepSpeed.
+    """
+    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+        raise ConfigError(
+            "the row mask supports one process or DDP, not FSDP or DeepSpeed; "
+            "start without an accelerate sharding config"
+        )

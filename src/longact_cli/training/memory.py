@@ -1,0 +1,153 @@
+"""How much device memory a training run needs: arithmetic on the model's shape, no measurement.
+
+States are exact: float32 weights, gradients and both AdamW moments are 16 bytes per parameter.
+Activations count the tensors that a decoder layer keeps for its backward pass and leave out the
+allocator's fragmentation: expect the real peak within about a quarter above the sum.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from longact_cli.config.algorithm import AlgorithmConfig
+
+_STATE_BYTES = 16
+_MASTER_BYTES = 4
+_HALF_BYTES = 2
+
+
+class ModelShape(NamedTuple):
+    """The sizes of a decoder that decide its memory."""
+
+    layers: int
+    hidden: int
+    intermediate: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocabulary: int
+    tied_embeddings: bool
+
+    @property
+    def layer_parameters(self) -> int:
+        """Weights of attention and gated feed-forward of one layer; norms are left out."""
+        attention = 2 * self.hidden * self.head_dim * (self.heads + self.kv_heads)
+        return attention + 3 * self.hidden * self.intermediate
+
+    @property
+    def parameters(self) -> int:
+        """All weights, without norms and biases."""
+        embeddings = self.vocabulary * self.hidden * (1 if self.tied_embeddings else 2)
+        return self.layers * self.layer_parameters + embeddings
+
+
+KNOWN_SHAPES = {
+    "Qwen/Qwen3-4B": ModelShape(36, 2560, 9728, 32, 8, 128, 151936, tied_embeddings=True),
+    "Qwen/Qwen3-8B": ModelShape(36, 4096, 12288, 32, 8, 128, 151936, tied_embeddings=False),
+}
+"""Shapes of the models that the project names, for plans made before their download."""
+
+
+class MemoryEstimate(NamedTuple):
+    """Bytes on one device.
+
+    Attributes:
+        states: Weights, gradients and AdamW moments in float32.
+        half_weights: bfloat16 copies of the weights under autocast.
+        reference: Weights of the reference model of the KL penalty.
+        activations: Of one micro-batch, at the end of its forward pass.
+        rollouts: Weights and key-value cache of generation; vLLM can use more for its cache.
+    """
+
+    states: int
+    half_weights: int
+    reference: int
+    activations: int
+    rollouts: int
+
+    @property
+    def total(self) -> int:
+        """Peak in bytes: training and rollouts keep their memory at the same time."""
+        return sum(self)
+
+
+def estimate_memory(
+    shape: ModelShape, algorithm: AlgorithmConfig, *, sequence_tokens: int
+) -> MemoryEstimate:
+    """Return the memory of one process that trains the whole model.
+
+    Args:
+        shape: The model.
+        algorithm: Micro-batch, precision, checkpointing and kind of rollouts.
+        sequence_tokens: Prompt and completion of the longest rollout.
+    """
+    precise = 0 if algorithm.bf16 else 1
+    width = _MASTER_BYTES if precise else _HALF_BYTES
+    tokens = sequence_tokens * algorithm.micro_batch_size
+    return MemoryEstimate(
+        states=_STATE_BYTES * shape.parameters,
+        half_weights=0 if precise else _HALF_BYTES * shape.parameters,
+        reference=_MASTER_BYTES * shape.parameters if algorithm.kl_coef else 0,
+        activations=tokens * _activation_width(shape, algorithm) * width,
+        rollouts=_rollout_bytes(shape, algorithm, sequence_tokens),
+    )
+
+
+def _activation_width(shape: ModelShape, algorithm: AlgorithmConfig) -> int:
+    """Return the values kept per token: layer inputs, and what is recomputed at a time."""
+    layer = _layer_width(shape)
+    if algorithm.gradient_checkpointing:
+        return shape.layers * shape.hidden + layer
+    return shape.layers * layer
+
+
+def _layer_width(shape: ModelShape) -> int:
+    """Return the values a layer keeps per token.
+
+    Inputs of both norms and of both blocks, queries and keys before and after their norm and after
+    the rotary embedding, values, the attention's output, and gate, up, activation and product.
+    """
+    queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    return 4 * shape.hidden + 4 * queries + 4 * keys + 4 * shape.intermediate
+
+
+def _rollout_bytes(shape: ModelShape, algorithm: AlgorithmConfig, sequence_tokens: int) -> int:
+    """Return the key-value cache of all rollouts, or with vLLM its weights and one sequence.
+
+    Without vLLM all rollouts of a set are generated at once, on the float32 weights.
+    """
+    if algorithm.kind == "sft":
+        return 0
+    cached = 2 * shape.layers * shape.kv_heads * shape.head_dim * sequence_tokens
+    if algorithm.use_vllm:
+        return _HALF_BYTES * (shape.parameters + cached)
+    rollouts = algorithm.prompts_per_step * algorithm.group_size * algorithm.updates_per_rollout
+    return _MASTER_BYTES * cached * rollouts
+
+
+def checkpoint_shape(checkpoint: str) -> ModelShape | None:
+    """Return the shape of a local checkpoint or a known hub id; None where it is not known."""
+    path = Path(checkpoint) / "config.json"
+    if path.is_file():
+        return shape_of(json.loads(path.read_text(encoding="utf-8")))
+    return KNOWN_SHAPES.get(checkpoint)
+
+
+def shape_of(config: Mapping[str, object]) -> ModelShape | None:
+    """Return the shape in a Hugging Face `config.json`; None where it is not such a decoder."""
+    numbers = {name: value for name, value in config.items() if isinstance(value, int)}
+    try:
+        hidden, heads = numbers["hidden_size"], numbers["num_attention_heads"]
+        return ModelShape(
+            layers=numbers["num_hidden_layers"],
+            hidden=hidden,
+            intermediate=numbers["intermediate_size"],
+            heads=heads,
+            kv_heads=numbers.get("num_key_value_heads", heads),
+            head_dim=numbers.get("head_dim", hidden // heads),
+            vocabulary=numbers["vocab_size"],
+            tied_embeddings=bool(config.get("tie_word_embeddings", True)),
+        )
+    except KeyError:
+        return None

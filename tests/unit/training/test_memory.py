@@ -1,0 +1,94 @@
+from pathlib import Path
+
+import pytest
+from transformers import AutoModelForCausalLM
+
+from longact_cli.config.algorithm import AlgorithmConfig
+from longact_cli.config.compose import compose, parse
+from longact_cli.training.memory import (
+    KNOWN_SHAPES,
+    ModelShape,
+    checkpoint_shape,
+    estimate_memory,
+    shape_of,
+)
+
+SHAPE = ModelShape(2, 8, 16, 4, 2, 4, 100, tied_embeddings=True)
+
+
+def algorithm(**changes: object) -> AlgorithmConfig:
+    settings = {"micro_batch_size": 1, "kl_coef": 0.0, "bf16": False, **changes}
+    base = compose(parse(["model=path", "algorithm=dapo"])).algorithm
+    return AlgorithmConfig.model_validate({**base.model_dump(), **settings})
+
+
+@pytest.mark.parametrize(("name", "billions"), [("Qwen/Qwen3-4B", 4.02), ("Qwen/Qwen3-8B", 8.19)])
+def test_the_named_models_have_their_published_number_of_parameters(name, billions) -> None:
+    assert KNOWN_SHAPES[name].parameters / 1e9 == pytest.approx(billions, abs=0.005)
+
+
+def test_the_shape_of_a_checkpoint_counts_its_weights(tiny_checkpoint: Path) -> None:
+    shape = checkpoint_shape(str(tiny_checkpoint))
+    model = AutoModelForCausalLM.from_pretrained(tiny_checkpoint)
+    matrices = {p.data_ptr(): p.numel() for p in model.parameters() if p.dim() == 2}
+    assert shape.parameters == sum(matrices.values())
+
+
+def test_a_checkpoint_that_is_not_known_has_no_shape() -> None:
+    assert checkpoint_shape("somebody/something") is None
+    assert shape_of({"model_type": "mamba", "hidden_size": 8}) is None
+
+
+def test_float32_states_take_sixteen_bytes_per_parameter() -> None:
+    # attention 2 x 8 x 4 x (4 + 2) = 384, feed-forward 3 x 8 x 16 = 384; embeddings 800
+    assert SHAPE.parameters == 2 * 768 + 800
+    memory = estimate_memory(SHAPE, algorithm(), sequence_tokens=10)
+    assert memory.states == 16 * 2336
+    assert (memory.half_weights, memory.reference) == (0, 0)
+
+
+def test_activations_follow_tokens_precision_and_checkpointing() -> None:
+    # a layer keeps 4 x 8 + 4 x 16 + 4 x 8 + 4 x 16 = 192 values per token
+    plain = estimate_memory(SHAPE, algorithm(), sequence_tokens=10)
+    assert plain.activations == 10 * 2 * 192 * 4
+    half = estimate_memory(SHAPE, algorithm(bf16=True, micro_batch_size=4), sequence_tokens=10)
+    assert half.activations == 40 * 2 * 192 * 2
+    saved = estimate_memory(SHAPE, algorithm(gradient_checkpointing=True), sequence_tokens=10)
+    assert saved.activations == 10 * (2 * 8 + 192) * 4
+
+
+def test_rollouts_of_vllm_hold_half_weights_and_those_of_training_every_cache() -> None:
+    # cache: 2 x 2 layers x 2 heads x 4 = 32 values per token
+    vllm = estimate_memory(SHAPE, algorithm(use_vllm=True), sequence_tokens=10)
+    assert vllm.rollouts == 2 * (2336 + 320)
+    small = {"prompts_per_step": 2, "group_size": 4, "updates_per_rollout": 8}
+    own = estimate_memory(SHAPE, algorithm(**small), sequence_tokens=10)
+    assert own.rollouts == 4 * 320 * 64
+
+
+def test_a_reference_model_and_bfloat16_copies_are_counted() -> None:
+    memory = estimate_memory(SHAPE, algorithm(kl_coef=0.04, bf16=True), sequence_tokens=10)
+    assert (memory.reference, memory.half_weights) == (4 * 2336, 2 * 2336)
+    assert memory.total == sum(memory)
+
+
+@pytest.mark.parametrize(
+    ("name", "states", "fits"), [("qwen3-4b", 64, True), ("qwen3-8b", 131, False)]
+)
+def test_presets_at_paper_scale(name: str, states: int, fits: bool) -> None:
+    config = compose(parse([f"model={name}"]))
+    assert config.algorithm.learning_rate == 1e-6
+    assert config.data.context_lengths == (32768,)
+    tokens = 32768 + config.algorithm.max_completion_tokens
+    shape = checkpoint_shape(config.model.path)
+    memory = estimate_memory(shape, config.algorithm, sequence_tokens=tokens)
+    assert memory.states / 1e9 == pytest.approx(states, abs=0.5)
+    assert (memory.total < 141e9) == fits
+
+
+def test_a_model_given_by_its_path_never_gets_sizes_of_the_micro_model() -> None:
+    for name in ("dapo", "kl-cov", "sft"):
+        config = compose(parse(["model=path", f"algorithm={name}"]))
+        assert config.algorithm.learning_rate <= 1e-5
+        assert config.algorithm.max_completion_tokens >= 1024
+    assert compose(parse(["algorithm=gspo"])).algorithm.learning_rate > 1e-4
