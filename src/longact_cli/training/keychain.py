@@ -55,6 +55,7 @@ def keychain_sample(
         references=draft.references,
         prompt_tokens=fit.tokens,
         tokens_to_generate=_ANSWER_TOKENS,
+        units=fit.units,
     )
 
 
