@@ -4,7 +4,6 @@ Source of the layout: NVIDIA/RULER c3f5e3b, scripts/data/synthetic/niah.py and q
 """
 
 import json
-import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -57,7 +56,7 @@ def load_essays(data_dir: str | None) -> Essays:
     """
     found = _load("essays", data_dir)
     text = found["text"] if isinstance(found, dict) else "".join(row["text"] for row in found)
-    words = tuple(word for word in re.sub(r"\s+", " ", text).split(" ") if word)
+    words = text.split()
     if not words:
         raise ConfigError(f"the essays of benchmark.data_dir={data_dir} are empty")
     return Essays(words)
