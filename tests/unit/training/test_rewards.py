@@ -93,6 +93,11 @@ def test_equal_mathematics_counts_in_any_spelling(
     assert REWARDS.get("math_equal")(completion, [reference]) == match
 
 
+def test_one_of_several_references_is_enough_for_equal_mathematics() -> None:
+    pytest.importorskip("math_verify")
+    assert REWARDS.get("math_equal")("The answer is 7.", ["8", "7"]) == 1.0
+
+
 @pytest.mark.parametrize(
     ("completion", "match"),
     [

@@ -87,7 +87,7 @@ def build_micro(
         torch.set_num_threads(threads)
     _save(model, tokenizer, out)
     provenance = MicroProvenance(
-        command=f"longact models build micro --seed {seed} --steps {steps}",
+        command=f"longact models build --out DIR --seed {seed} --steps {steps}",
         seed=seed,
         steps=steps,
         tokens=tokens,

@@ -47,7 +47,7 @@ def test_the_same_seed_gives_identical_files(tmp_path: Path) -> None:
 def test_provenance_states_the_command_and_what_was_trained(tmp_path: Path) -> None:
     made = build_micro(tmp_path / "model", seed=6, steps=2, progress=lambda *_: None)
     stored = json.loads((tmp_path / "model" / "PROVENANCE.json").read_text())
-    assert stored["command"] == "longact models build micro --seed 6 --steps 2"
+    assert stored["command"] == "longact models build --out DIR --seed 6 --steps 2"
     assert (stored["seed"], stored["steps"]) == (6, 2)
     assert stored["checkpoint_sha256"] == made.checkpoint_sha256
     assert set(stored["answer_accuracy"]) == set(made.answer_accuracy)
