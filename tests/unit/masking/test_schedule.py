@@ -47,7 +47,7 @@ def test_strategies_without_saliency_never_run_the_model() -> None:
 
 
 def test_targets_leave_the_other_projection_dense() -> None:
-    model = Toy()
+    model = Toy().eval()  # dropout may drop every token of so short a prompt
     schedule = MaskSchedule(model, SETTINGS._replace(targets=("q",), update_ratio=0.0))
     assert set(step(schedule, model, 0)) == {Q}
     assert model.blocks[0].q_proj.weight.grad.abs().max() == 0
