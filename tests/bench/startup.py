@@ -40,4 +40,4 @@ def run():
     print(f"longact --help          {spread(ours[1:])} s")
     print(f"trl --help              {spread(theirs[1:])} s")
     print(f"ratio, pair by pair     {spread(ratios)}")
-    print(f"dry run of 97 cells     {spread(plans[1:])} s")
+    print(f"dry run of 201 cells    {spread(plans[1:])} s")

@@ -102,10 +102,10 @@ def _exact(texts: dict[str, str | None]) -> "list[Assignment]":
 
 
 def _configs(bench: str, model: str | None, given: "list[Assignment]") -> "list[RunConfig]":
-    """Return the configurations of one benchmark; a model's preset sizes are those of RULER."""
+    """Return the configurations of one benchmark, one for each model."""
     from longact_cli.config.sweep import expand
 
-    chosen = opt.assignments([("benchmark", bench)], None if bench == "ruler" else ["preset=none"])
+    chosen = opt.assignments([("benchmark", bench)], None)
     choices = opt.model_choices(model)
     return [config for choice in choices for config in expand([*choice, *chosen, *given])]
 

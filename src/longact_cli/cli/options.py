@@ -37,9 +37,15 @@ Model = Annotated[
     str | None,
     typer.Option("--model", help="micro, qwen3-4b, qwen3-8b, a local folder or a hub id."),
 ]
-Algo = Annotated[str | None, typer.Option("--algo", help="RL algorithm: dapo, grpo.")]
+Algo = Annotated[
+    str | None,
+    typer.Option("--algo", help="dapo, grpo, clip-cov, kl-cov, gspo, dr-grpo, cispo, sft."),
+]
 Mask = Annotated[
-    str | None, typer.Option("--mask", help="salient, random, lowest, dense or frozen.")
+    str | None,
+    typer.Option(
+        "--mask", help="salient, random, lowest, gradient, weight, wanda, dense, frozen..."
+    ),
 ]
 Sparsity = Annotated[
     str | None,

@@ -35,14 +35,14 @@ class Request:
 
 def handle(plan: "Plan", request: Request) -> int:
     """Show the plan, or run it and say how it ended; return the exit code."""
-    from longact_cli.execution.estimate import estimate
+    from longact_cli.execution.estimate import estimate, memory_lines
     from longact_cli.execution.preflight import check_plan, check_runs_dir
 
     check_runs_dir(request.runs_dir)
     check_plan(plan)
     cost = estimate(plan, request.runs_dir, workers=request.executor.workers)
     if request.dry_run:
-        show_plan(request.output, plan, cost)
+        show_plan(request.output, plan, cost, memory_lines(plan))
         return 0
     request.output.note(f"study {plan.study}: {cost_line(cost)}")
     outcome = _run(plan, request)

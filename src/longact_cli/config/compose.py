@@ -19,6 +19,8 @@ from longact_cli.config.schema import RunConfig
 from longact_cli.errors import ConfigError
 from longact_cli.registry import unknown_name
 
+_PRESET_BENCHMARK = "ruler"
+
 
 class Assignment(NamedTuple):
     """`key=value` as Hydra reads it; several values where the text is a sweep."""
@@ -135,8 +137,11 @@ def compose(assignments: Sequence[Assignment]) -> RunConfig:
                 f"{assignment.key} has {len(assignment.values)} values; "
                 "one run takes one value: use `longact ablate` to sweep"
             )
-    chosen = [item for item in assignments if is_group(item.key)]
-    tree = _copy(_composed(tuple(f"{item.key}={item.texts[0]}" for item in _with_preset(chosen))))
+    chosen = _with_preset([item for item in assignments if is_group(item.key)])
+    tree = _copy(_composed(_texts(chosen)))
+    if tree["benchmark"]["name"] != _PRESET_BENCHMARK:
+        # A preset sizes one benchmark; the tasks of another are not its business.
+        tree["benchmark"] = _copy(_composed((*_texts(chosen), "preset=none"))["benchmark"])
     for item in assignments:
         if not is_group(item.key):
             _set(tree, item.key, item.values[0])
@@ -175,6 +180,10 @@ def _with_preset(chosen: Sequence[Assignment]) -> list[Assignment]:
         return list(chosen)
     preset = names["model"] if names["model"] in options("preset") else "none"
     return [*chosen, Assignment("preset", (preset,), (preset,))]
+
+
+def _texts(chosen: Sequence[Assignment]) -> tuple[str, ...]:
+    return tuple(f"{item.key}={item.texts[0]}" for item in chosen)
 
 
 def _copy(tree: Any) -> Any:

@@ -1,6 +1,6 @@
 """A plan before and after it ran."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from rich.table import Table
@@ -15,7 +15,7 @@ from longact_cli.plan import Cell, Plan
 _BAD_ENDS: tuple[State, ...] = ("failed", "blocked", "interrupted")
 
 
-def show_plan(output: Output, plan: Plan, cost: Estimate) -> None:
+def show_plan(output: Output, plan: Plan, cost: Estimate, memory: Sequence[str] = ()) -> None:
     """Print every cell of a plan and what is left to pay."""
     table = Table(title=f"study {plan.study}: {len(plan.cells)} cells", title_justify="left")
     for name in ("digest", "stage", "model", "algorithm", "mask", "sparsity", "seed", "why"):
@@ -24,8 +24,8 @@ def show_plan(output: Output, plan: Plan, cost: Estimate) -> None:
         table.add_row(*map(Text, _plan_row(cell)))
         output.data({"event": "cell", **_plan_object(cell)})
     output.show(table)
-    output.show(cost_line(cost))
-    output.data({"event": "estimate", **vars(cost)})
+    output.show("\n".join([*memory, cost_line(cost)]))
+    output.data({"event": "estimate", "memory": list(memory), **vars(cost)})
 
 
 def _plan_row(cell: Cell) -> tuple[str, ...]:

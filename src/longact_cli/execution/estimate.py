@@ -7,7 +7,9 @@ from statistics import median
 
 from longact_cli.cells import CellDir, cell_dir, is_done, list_cells, read_cell, read_status
 from longact_cli.errors import CellFailedError
+from longact_cli.models.loading import resolve_checkpoint
 from longact_cli.plan import Cell, Plan
+from longact_cli.training.memory import checkpoint_shape, estimate_memory
 
 # Forward and backward through a token cost about three forward passes.
 _TRAIN_PASSES = 3
@@ -60,6 +62,27 @@ def estimate(plan: Plan, runs_dir: Path, *, workers: int) -> Estimate:
     )
     tokens = sum(map(cell_tokens, left))
     return Estimate(len(left), len(plan.cells) - len(left), tokens, seconds)
+
+
+def memory_lines(plan: Plan) -> tuple[str, ...]:
+    """Return the estimated memory of training, one line for each model and algorithm."""
+    lines: dict[str, None] = {}
+    for cell in plan.cells:
+        if cell.stage == "train":
+            config = cell.config
+            shape = checkpoint_shape(resolve_checkpoint(config.model))
+            if shape is None:
+                continue
+            algorithm = config.algorithm
+            tokens = max(config.data.context_lengths) + algorithm.max_completion_tokens
+            memory = estimate_memory(shape, algorithm, sequence_tokens=tokens)
+            states = memory.states / 1e9
+            lines[
+                f"memory of {config.model.name} with {algorithm.name}: about "
+                f"{memory.total / 1e9:.1f} GB on one device, {states:.1f} GB of it weights, "
+                "gradients and optimizer states"
+            ] = None
+    return tuple(lines)
 
 
 def _kind(cell: Cell) -> tuple[str, str]:

@@ -153,7 +153,8 @@ class TrackingStore:
 
     def _send_files(self, run_id: str, cell: Cell, directory: CellDir) -> None:
         self._client.log_dict(run_id, cell.config.model_dump(mode="json"), "config.json")
-        for path in (directory.results, directory.samples, directory.provenance):
+        beside = [*sorted(directory.path.glob("samples.*.json")), directory.path / "samples.html"]
+        for path in (directory.results, directory.samples, directory.provenance, *beside):
             if path.exists():
                 self._client.log_artifact(run_id, str(path))
         if directory.completions.is_dir():
