@@ -30,7 +30,7 @@ class StepReport(NamedTuple):
     drift_max: float
 
     def metrics(self) -> Mapping[str, float]:
-        """Return the report as named numbers; what is not known is left out."""
+        """Return the report as named numbers, ratios for each matrix; what is unknown is left out."""
         ratios = tuple(self.update_ratios.values())
         values = {
             "mask/update_ratio": self.rows_ratio,
@@ -42,7 +42,9 @@ class StepReport(NamedTuple):
             "mask/masked_drift_norm": self.drift_norm,
             "mask/masked_drift_max": self.drift_max,
         }
-        return {name: value for name, value in values.items() if value is not None}
+        matrices = {f"mask/update_ratio/{n}": r for n, r in self.update_ratios.items()}
+        known = {name: value for name, value in values.items() if value is not None}
+        return {**known, **matrices}
 
     def _kept_share(self) -> float | None:
         if self.kept_norm is None or not self.dense_norm:

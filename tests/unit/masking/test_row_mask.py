@@ -117,6 +117,8 @@ def test_the_report_has_the_hand_computed_norms_and_ratios() -> None:
     metrics = report.metrics()
     assert metrics["mask/kept_grad_norm_share"] == pytest.approx(math.sqrt(53 / 125))
     assert metrics["mask/update_ratio"] == 0.5
+    ratios = {n: v for n, v in metrics.items() if n.startswith("mask/update_ratio/")}
+    assert ratios == {f"mask/update_ratio/{name}": 0.5 for name in (Q, K)}
 
 
 def test_drift_is_what_masked_rows_moved_over_the_optimizer_step() -> None:
