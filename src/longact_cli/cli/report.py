@@ -38,7 +38,7 @@ def report(
     from longact_cli.execution.preflight import check_runs_dir
     from longact_cli.reporting.render.terminal import to_terminal
     from longact_cli.reporting.report import write_report
-    from longact_cli.tracking import default_tracking_uri
+    from longact_cli.tracking import artifact_folder, default_tracking_uri
 
     output = opt.make_output(json=json, quiet=quiet, no_color=no_color, verbose=verbose)
     check_runs_dir(runs_dir)
@@ -49,7 +49,7 @@ def report(
         study,
         tables=_words(table),
         formats=_words(formats),
-        out=out or runs_dir / "reports" / study,
+        out=out or runs_dir / "reports" / artifact_folder(runs_dir, study).name,
         command=command_line(argv),
     )
     for shown in done.tables:
