@@ -30,7 +30,7 @@ class StepReport(NamedTuple):
     drift_max: float
 
     def metrics(self) -> Mapping[str, float]:
-        """Return the report as named numbers, ratios for each matrix; what is unknown is left out."""
+        """Return the report as named numbers; what is not known is left out."""
         ratios = tuple(self.update_ratios.values())
         values = {
             "mask/update_ratio": self.rows_ratio,

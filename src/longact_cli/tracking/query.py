@@ -198,7 +198,7 @@ def _artifact(uri: str, study: str, run_id: str, name: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="longact-") as folder:
         found = Path(connect(uri).download_artifacts(run_id, name, folder))
         if not found.is_file():
-            raise TrackingError(f"run {run_id} at {uri} has no {name}; run the sweep again to send it")
+            raise TrackingError(f"run {run_id} at {uri} has no {name}; run the sweep again")
         yield found
 
 
