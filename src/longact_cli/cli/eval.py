@@ -80,11 +80,22 @@ def evaluate(
     from longact_cli.cli.running import Request, handle
     from longact_cli.controls import plan_eval
     from longact_cli.execution.revision import model_revision
+    from longact_cli.execution.runner import RunOptions
 
     given = [*_exact(texts), *opt.assignments(settings, overrides)]
     configs = [config for name in bench.split(",") for config in _configs(name, model, given)]
     plan = plan_eval(opt.check_study(study), configs, revision=model_revision)
-    code = handle(plan, Request(output, runs_dir, configs[0].executor, tracking_uri, dry_run))
+    code = handle(
+        plan,
+        Request(
+            output,
+            runs_dir,
+            configs[0].executor,
+            tracking_uri,
+            dry_run,
+            RunOptions(retry_failed=True),
+        ),
+    )
     if code == 0 and dry_run:
         _show_work(output, configs)
     elif code == 0:

@@ -46,7 +46,8 @@ def handle(plan: "Plan", request: Request) -> int:
         return 0
     request.output.note(f"study {plan.study}: {cost_line(cost)}")
     outcome = _run(plan, request)
-    show_outcome(request.output, plan, outcome, _failures(plan, request.runs_dir))
+    failures = _failures(plan, request.runs_dir)
+    show_outcome(request.output, plan, outcome, failures, retries=request.run.retry_failed)
     if outcome.interrupted:
         return EXIT_INTERRUPTED
     return 0 if outcome.ok else EXIT_FAILED

@@ -41,6 +41,7 @@ def train(
     from longact_cli.errors import ConfigError
     from longact_cli.execution.resume import check_same
     from longact_cli.execution.revision import model_revision
+    from longact_cli.execution.runner import RunOptions
 
     output = opt.make_output(json=json, quiet=quiet, no_color=no_color, verbose=verbose)
     settings = [
@@ -58,7 +59,10 @@ def train(
     if resume is not None:
         check_same(plan.cells[0], runs_dir, resume)
     executor = config.executor.model_copy(update={"workers": 1})
-    code = handle(plan, Request(output, runs_dir, executor, tracking_uri, dry_run))
+    code = handle(
+        plan,
+        Request(output, runs_dir, executor, tracking_uri, dry_run, RunOptions(retry_failed=True)),
+    )
     if code == 0 and not dry_run:
         path = cell_dir(runs_dir, plan.cells[0].digest).model
         output.show(str(path))

@@ -79,7 +79,12 @@ class Failure(NamedTuple):
 
 
 def show_outcome(
-    output: Output, plan: Plan, outcome: Outcome, failures: Mapping[str, Failure]
+    output: Output,
+    plan: Plan,
+    outcome: Outcome,
+    failures: Mapping[str, Failure],
+    *,
+    retries: bool,
 ) -> None:
     """Print how a plan ended: counts, each failure in one line, what to do next."""
     output.data({"event": "end", "interrupted": outcome.interrupted, "states": outcome.states})
@@ -94,5 +99,6 @@ def show_outcome(
     if outcome.interrupted:
         line += "; run the same command again to continue"
     elif outcome.count("failed"):
-        line += "; fix the cause and run again with --retry-failed"
+        line += "; fix the cause and run the same command again"
+        line += "" if retries else " with --retry-failed"
     output.note(line)
