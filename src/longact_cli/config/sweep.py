@@ -2,16 +2,10 @@
 
 from collections.abc import Sequence
 from itertools import product
-from math import prod
 
 from longact_cli.config.compose import Assignment, compose
 from longact_cli.config.schema import RunConfig
 from longact_cli.errors import ConfigError
-
-
-def count(assignments: Sequence[Assignment]) -> int:
-    """Return how many configurations a sweep expands to."""
-    return prod(len(item.values) for item in assignments)
 
 
 def expand(assignments: Sequence[Assignment]) -> tuple[RunConfig, ...]:

@@ -145,11 +145,6 @@ def open_benchmark(config: BenchmarkConfig) -> Benchmark:
     return BENCHMARKS.get(config.name)(config)
 
 
-def held_prompt(text: str) -> Callable[[], str]:
-    """Return a `read_prompt` for a text that stays in memory."""
-    return lambda: text
-
-
 def sha256_text(text: str) -> str:
     """Return the SHA-256 of a text in UTF-8, in hex. Lone surrogates are kept apart."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -67,15 +67,6 @@ def macro_mean(scores: Floats, strata: Ints) -> float:
     return float(np.mean(means)) if means else float("nan")
 
 
-def macro_mean_se(scores: Floats, strata: Ints) -> float:
-    """Return the standard error of the macro mean over questions; NaN below two per stratum."""
-    variances = [
-        float(np.var(block, ddof=1)) / block.size if block.size > 1 else np.nan
-        for block in _blocks(scores, strata)
-    ]
-    return float(np.sqrt(np.sum(variances)) / len(variances)) if variances else float("nan")
-
-
 def score_estimate(scores: Floats, strata: Ints, *, rng: np.random.Generator) -> Estimate:
     """Return the macro mean with the bootstrap interval over seeds and questions.
 

@@ -2,7 +2,7 @@ import pytest
 
 from longact_cli.config.compose import compose, config_dir, groups, options, parse
 from longact_cli.config.describe import known_keys
-from longact_cli.config.sweep import count, expand
+from longact_cli.config.sweep import expand
 from longact_cli.errors import ConfigError
 
 MASKS = "dense, file, frozen, gradient, lowest, random, random-head-matched, salient, wanda, weight"
@@ -69,7 +69,6 @@ def test_every_choice_of_every_group_composes():
 
 def test_expansion_is_the_cartesian_product_in_order():
     sweep = parse(["mask=salient,random", "mask.sparsity=0.1,0.3", "seed=range(0,2)"])
-    assert count(sweep) == 8
     found = [(c.mask.strategy, c.mask.sparsity, c.seed) for c in expand(sweep)]
     assert found[0] == ("salient", 0.1, 0)
     assert found[1] == ("salient", 0.1, 1)
