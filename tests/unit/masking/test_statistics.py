@@ -43,6 +43,16 @@ def test_p99_is_within_a_bin_of_the_exact_quantile() -> None:
     assert torch.allclose(found, exact, rtol=0.045)
 
 
+def test_p99_is_read_linearly_in_log2_within_its_bin() -> None:
+    from longact_cli.masking.statistics import STATISTICS
+
+    p99 = STATISTICS["p99"]
+    values = torch.ones(1000, 2)  # bins start at 1 and at 2 and are 1/16 octave wide
+    values[:, 1] = 2.0
+    found = p99.finish(p99.measure(values), torch.tensor(1000.0))
+    assert found.tolist() == pytest.approx([2 ** (0.99 / 16), 2 * 2 ** (0.99 / 16)], rel=1e-6)
+
+
 def test_p99_ignores_the_largest_hundredth() -> None:
     from longact_cli.masking.statistics import STATISTICS
 
