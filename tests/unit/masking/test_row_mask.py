@@ -227,6 +227,26 @@ def test_arming_or_finishing_out_of_order_is_refused() -> None:
         row_mask.finish_step()
 
 
+def test_a_row_mask_is_armed_for_one_step_and_not_after_its_removal() -> None:
+    model = toy()
+    row_mask = RowMask(model)
+    row_mask.set_mask(HALF)
+    assert not row_mask.armed
+    assert not list(row_mask.masked_rows())
+    row_mask.arm()
+    assert row_mask.armed
+    assert {masked.name for masked, _, _ in row_mask.masked_rows()} == set(HALF)
+    backward(model, BATCHES[0])
+    row_mask.finish_step()
+    assert not row_mask.armed
+    row_mask.arm()
+    row_mask.disarm()
+    assert not list(row_mask.masked_rows())
+    row_mask.arm()
+    row_mask.remove()
+    assert not row_mask.armed
+
+
 def test_two_row_masks_do_not_disturb_each_other() -> None:
     first, second = toy(), copy.deepcopy(toy())
     with RowMask(first) as row_mask:
