@@ -128,11 +128,11 @@ def test_drift_is_what_masked_rows_moved_over_the_optimizer_step() -> None:
         row_mask.arm()
         backward(model, BATCHES[0])
         with torch.no_grad():
-            model.get_parameter(Q).add_(torch.tensor([[9.0], [3.0], [0.0], [9.0]]))
+            model.get_parameter(Q).add_(torch.tensor([[9.0], [3.0], [12.0], [9.0]]))
             model.get_parameter(K).add_(torch.tensor([[-4.0], [9.0]]))
         report = row_mask.finish_step()
-    assert report.drift_norm == pytest.approx(5.0)  # rows q1 (3), q2 (0) and k0 (-4)
-    assert report.drift_max == pytest.approx(4.0)
+    assert report.drift_norm == pytest.approx(13.0)  # rows q1 (3), q2 (12) and k0 (-4)
+    assert report.drift_max == pytest.approx(12.0)
 
 
 def test_adamw_without_decay_moves_no_masked_row_in_its_first_step() -> None:
@@ -203,6 +203,25 @@ def test_remove_leaves_no_hook_behind() -> None:
     assert model.blocks[0].q_proj.bias._post_accumulate_grad_hooks
     row_mask.remove()
     assert not any(p._post_accumulate_grad_hooks for p in model.parameters())
+
+
+@pytest.mark.parametrize("replaced", [("k_proj",), ("q_proj", "k_proj")])
+def test_parameters_that_sharding_replaces_are_hooked_anew(replaced: tuple[str, ...]) -> None:
+    model = toy()
+    with RowMask(model) as row_mask:
+        row_mask.set_mask(HALF)
+        row_mask.arm()
+        backward(model, BATCHES[0])
+        row_mask.finish_step()
+        for name in replaced:
+            module = getattr(model.blocks[0], name)
+            module.weight = torch.nn.Parameter(module.weight.detach().clone())
+        model.zero_grad()
+        row_mask.arm()
+        backward(model, BATCHES[0])
+        row_mask.finish_step()
+    for name, rows in HALF.items():
+        assert not model.get_parameter(name).grad[~rows].any()
 
 
 def test_a_backend_that_hides_gradients_is_noticed() -> None:
