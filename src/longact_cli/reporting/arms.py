@@ -1,6 +1,6 @@
 """An arm: the seeds of one setting with their answers as one matrix, its score, its differences."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,6 +11,8 @@ from longact_cli.reporting.stats import Estimate, Floats, Ints, difference_estim
 from longact_cli.tracking.query import TrackedCell
 
 RESAMPLING_SEED = 20260414
+POOLED = ("longbench-v2",)
+"""Benchmarks whose official score is the mean over all questions, whatever their kind."""
 
 Stratum = tuple[str, int]
 Question = tuple[str, int, str]
@@ -42,6 +44,7 @@ class Arm:
         questions: (task, context length, question id) of each column.
         scores: [seeds, questions], 0..1; NaN where the answer failed.
         n_truncated: Answers whose prompt had to be cut.
+        documents: Document of each column, empty where the question has its own; () if none share.
     """
 
     section: Section
@@ -53,6 +56,7 @@ class Arm:
     questions: tuple[Question, ...]
     scores: Floats
     n_truncated: int
+    documents: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -85,7 +89,12 @@ def estimate_score(arm: Arm, stratum: Stratum | None = None) -> Estimate | None:
     if not columns or not arm.seeds:
         return None
     questions = [arm.questions[i] for i in columns]
-    return score_estimate(arm.scores[:, columns], _strata(questions), rng=_generator())
+    return score_estimate(
+        arm.scores[:, columns],
+        strata_of(arm.section.benchmark, questions),
+        rng=resampling(),
+        documents=documents_of(arm, questions),
+    )
 
 
 def estimate_difference(left: Arm, right: Arm) -> Estimate | None:
@@ -98,25 +107,53 @@ def estimate_difference(left: Arm, right: Arm) -> Estimate | None:
         return None
     seeds = [seed for seed in left.seeds if seed in right.seeds]
     a, b = (
-        _columns(left, shared, seeds or left.seeds),
-        _columns(right, shared, seeds or right.seeds),
+        scores_of(left, shared, seeds or left.seeds),
+        scores_of(right, shared, seeds or right.seeds),
     )
-    return difference_estimate(a, b, _strata(shared), same_seeds=bool(seeds), rng=_generator())
+    return difference_estimate(
+        a,
+        b,
+        strata_of(left.section.benchmark, shared),
+        same_seeds=bool(seeds),
+        rng=resampling(),
+        documents=documents_of(left, shared),
+    )
 
 
-def _generator() -> np.random.Generator:
+def resampling() -> np.random.Generator:
     """A fresh generator per estimate: a number does not depend on which others a table holds."""
     return np.random.default_rng(RESAMPLING_SEED)
 
 
-def _columns(arm: Arm, questions: Iterable[Question], seeds: Iterable[int | None]) -> Floats:
+def scores_of(arm: Arm, questions: Iterable[Question], seeds: Iterable[int | None]) -> Floats:
+    """Return the arm's scores on these questions with these seeds, [seeds, questions]."""
     place = {question: i for i, question in enumerate(arm.questions)}
     rows = [arm.seeds.index(seed) for seed in seeds]
     chosen: Floats = arm.scores[np.ix_(rows, [place[question] for question in questions])]
     return chosen
 
 
-def _strata(questions: Iterable[Question]) -> Ints:
-    keys = [question[:2] for question in questions]
-    number = {key: i for i, key in enumerate(sorted(set(keys)))}
+def strata_of(benchmark: str, questions: Iterable[Question]) -> Ints:
+    """Number each question's task and length, [questions]; 0 throughout where questions are pooled.
+
+    A benchmark's score is the mean over tasks and lengths, or over all questions at once where its
+    official score is.
+    """
+    keys = [() if benchmark in POOLED else question[:2] for question in questions]
+    return _numbered(keys)
+
+
+def documents_of(arm: Arm, questions: Sequence[Question]) -> Ints | None:
+    """Number each question's document, [questions]; None where no two questions share one."""
+    if not any(arm.documents):
+        return None
+    known = dict(zip(arm.questions, arm.documents, strict=True))
+    keys = [
+        (known.get(question, ""), () if known.get(question) else question) for question in questions
+    ]
+    return None if len(set(keys)) == len(keys) else _numbered(keys)
+
+
+def _numbered(keys: Sequence[tuple[object, ...]]) -> Ints:
+    number = {key: i for i, key in enumerate(dict.fromkeys(keys))}
     return np.asarray([number[key] for key in keys], dtype=np.int64)

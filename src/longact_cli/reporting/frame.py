@@ -15,6 +15,7 @@ _CELL_COLUMNS = ("cell", "model", "algorithm", "arm", "sparsity", "seed")
 SAMPLE_COLUMNS = (
     *_CELL_COLUMNS,
     *("benchmark", "task", "context_length", "sample", "score", "failed", "truncated"),
+    "document",
 )
 SCORE_COLUMNS = (*_CELL_COLUMNS, *EvalResult._fields)
 
@@ -127,6 +128,7 @@ def _sample_values(sample: SampleResult) -> dict[str, Any]:
         "score": float("nan") if sample.score is None else sample.score,
         "failed": sample.score is None,
         "truncated": sample.truncated,
+        "document": sample.document,
     }
 
 

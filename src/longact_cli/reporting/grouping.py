@@ -106,6 +106,7 @@ def _arm(
         questions=questions,
         scores=np.asarray(scores, dtype=np.float64).reshape(len(answers), len(questions)),
         n_truncated=sum(int(samples[cell.digest]["truncated"].sum()) for cell in finished),
+        documents=_documents(questions, [samples[cell.digest] for cell in finished]),
     )
 
 
@@ -113,6 +114,17 @@ def _answers(samples: pd.DataFrame) -> dict[Question, float]:
     """Return the score of each question one cell answered."""
     columns = (samples[name].tolist() for name in ("task", "context_length", "sample", "score"))
     return {(task, length, name): score for task, length, name, score in zip(*columns, strict=True)}
+
+
+def _documents(questions: Iterable[Question], samples: Iterable[pd.DataFrame]) -> tuple[str, ...]:
+    """Return the document of each question; empty where it has its own."""
+    known: dict[Question, str] = {}
+    for part in samples:
+        columns = (part[name].tolist() for name in ("task", "context_length", "sample", "document"))
+        known |= {
+            (task, length, name): doc for task, length, name, doc in zip(*columns, strict=True)
+        }
+    return tuple(known.get(question, "") for question in questions)
 
 
 def _order(arm: Arm) -> tuple[object, ...]:
