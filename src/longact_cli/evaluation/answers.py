@@ -224,4 +224,5 @@ def failed_result(sample: Sample, *, error: str | None) -> SampleResult:
         score=None,
         truncated=sample.truncated_tokens > 0,
         error=error,
+        difficulty=sample.labels.get("difficulty"),
     )
