@@ -1,6 +1,6 @@
 """An arm: the seeds of one setting with their answers as one matrix, its score, its differences."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -15,8 +15,10 @@ from longact_cli.tracking.query import TrackedCell
 RESAMPLING_SEED = 20260414
 # These masks have one level: a comparison with them does not ask for an equal sparsity.
 ONE_LEVEL = (BASE_ARM, "dense", "frozen")
-# Their score is the mean over all questions, as officially; elsewhere tasks have equal weight.
 POOLED = ("longbench-v2",)
+"""Benchmarks whose official score is the mean over all questions, whatever their kind."""
+
+Stratum = tuple[str, int]
 
 
 class Question(NamedTuple):
@@ -54,10 +56,13 @@ class Arm:
         sparsity: Fraction of query/key rows updated; None for the untrained model.
         variant: Other settings in which this arm differs from another one of the same name.
         cells: Its eval cells, finished or not.
-        scored: Its finished eval cells, one for each row of `scores`.
+        seeds: Seed of each row of `scores`; None for the untrained model.
         questions: What each column of `scores` asks.
         scores: [seeds, questions], 0..1; NaN where the answer failed or was not asked for.
-        truncated: [seeds, questions]; True where the prompt had to be cut.
+        n_truncated: Answers whose prompt had to be cut.
+        documents: Document of each column, empty where the question has its own; () if none share.
+        scored: Its finished eval cells, one for each row of `scores`.
+        truncated: Whether the prompt had to be cut, [seeds, questions]; None: none was.
         achieved: Fraction of rows that were in fact updated, mean over seeds and steps, where the
             mask was chosen by mass and `sparsity` is only its upper bound.
     """
@@ -67,16 +72,14 @@ class Arm:
     sparsity: float | None
     variant: Mapping[str, str]
     cells: tuple[TrackedCell, ...]
-    scored: tuple[TrackedCell, ...]
+    seeds: tuple[int | None, ...]
     questions: tuple[Question, ...]
     scores: Floats
-    truncated: NDArray[np.bool_]
+    n_truncated: int
+    documents: tuple[str, ...] = ()
+    scored: tuple[TrackedCell, ...] = ()
+    truncated: NDArray[np.bool_] | None = None
     achieved: float | None = None
-
-    @property
-    def seeds(self) -> tuple[int | None, ...]:
-        """The seed of each row of `scores`; None for the untrained model."""
-        return tuple(cell.seed for cell in self.scored)
 
     @property
     def name(self) -> str:
@@ -104,7 +107,7 @@ class Arm:
     @property
     def n_missing(self) -> int:
         """How many of the arm's cells have no scores."""
-        return len(self.cells) - len(self.scored)
+        return len(self.cells) - len(self.seeds)
 
 
 def counterpart(arm: Arm, arms: Iterable[Arm], strategy: str) -> Arm | None:
@@ -127,10 +130,15 @@ def estimate_score(arm: Arm, part: Part | None = None) -> Estimate | None:
     Tasks and lengths have equal weight, except where the benchmark averages over questions.
     """
     columns = part_columns(arm, part)
-    if not columns or not arm.scored:
+    if not columns or not arm.seeds:
         return None
-    strata = _strata([arm.questions[i] for i in columns], arm.section.benchmark)
-    return score_estimate(arm.scores[:, columns], strata, rng=_generator())
+    questions = [arm.questions[i] for i in columns]
+    return score_estimate(
+        arm.scores[:, columns],
+        strata_of(arm.section.benchmark, questions),
+        rng=resampling(),
+        documents=documents_of(arm, questions),
+    )
 
 
 def part_columns(arm: Arm, part: Part | None) -> list[int]:
@@ -146,31 +154,57 @@ def estimate_difference(left: Arm, right: Arm, part: Part | None = None) -> Esti
     """
     shared = sorted(set(left.questions) & set(right.questions))
     shared = [question for question in shared if part is None or part(question)]
-    if not shared or not left.scored or not right.scored:
+    if not shared or not left.seeds or not right.seeds:
         return None
     seeds = [seed for seed in left.seeds if seed in right.seeds]
     a, b = (
-        _columns(left, shared, seeds or left.seeds),
-        _columns(right, shared, seeds or right.seeds),
+        scores_of(left, shared, seeds or left.seeds),
+        scores_of(right, shared, seeds or right.seeds),
     )
-    strata = _strata(shared, left.section.benchmark)
-    return difference_estimate(a, b, strata, same_seeds=bool(seeds), rng=_generator())
+    return difference_estimate(
+        a,
+        b,
+        strata_of(left.section.benchmark, shared),
+        same_seeds=bool(seeds),
+        rng=resampling(),
+        documents=documents_of(left, shared),
+    )
 
 
-def _generator() -> np.random.Generator:
+def resampling() -> np.random.Generator:
     """A fresh generator per estimate: a number does not depend on which others a table holds."""
     return np.random.default_rng(RESAMPLING_SEED)
 
 
-def _columns(arm: Arm, questions: Iterable[Question], seeds: Iterable[int | None]) -> Floats:
+def scores_of(arm: Arm, questions: Iterable[Question], seeds: Iterable[int | None]) -> Floats:
+    """Return the arm's scores on these questions with these seeds, [seeds, questions]."""
     place = {question: i for i, question in enumerate(arm.questions)}
     rows = [arm.seeds.index(seed) for seed in seeds]
     chosen: Floats = arm.scores[np.ix_(rows, [place[question] for question in questions])]
     return chosen
 
 
-def _strata(questions: Iterable[Question], benchmark: str) -> Ints:
-    pooled = benchmark in POOLED
-    keys = [("" if pooled else q.task, q.context_length) for q in questions]
-    number = {key: i for i, key in enumerate(sorted(set(keys)))}
+def strata_of(benchmark: str, questions: Iterable[Question]) -> Ints:
+    """Number each question's task and length, [questions]; 0 throughout where questions are pooled.
+
+    A benchmark's score is the mean over tasks and lengths, or over all questions at once where its
+    official score is.
+    """
+    keys = [() if benchmark in POOLED else question[:2] for question in questions]
+    return _numbered(keys)
+
+
+def documents_of(arm: Arm, questions: Sequence[Question]) -> Ints | None:
+    """Number each question's document, [questions]; None where no two questions share one."""
+    if not any(arm.documents):
+        return None
+    known = dict(zip(arm.questions, arm.documents, strict=True))
+    keys = [
+        (known.get(question, ""), () if known.get(question) else question) for question in questions
+    ]
+    return None if len(set(keys)) == len(keys) else _numbered(keys)
+
+
+def _numbered(keys: Sequence[tuple[object, ...]]) -> Ints:
+    number = {key: i for i, key in enumerate(dict.fromkeys(keys))}
     return np.asarray([number[key] for key in keys], dtype=np.int64)

@@ -51,7 +51,7 @@ def pick_questions(uri: str, study: Study) -> tuple[QuestionGroup, ...]:
         TrackingError: MLflow failed.
     """
     groups = [
-        (head.title, [arm for arm in group if arm.scored][:MOST_ARMS])
+        (head.title, [arm for arm in group if arm.seeds][:MOST_ARMS])
         for head, group in groupby(collect_arms(study), key=lambda arm: arm.section)
     ]
     groups = [(title, arms) for title, arms in groups if arms]

@@ -22,7 +22,7 @@ _CELL_COLUMNS = ("cell", "model", "algorithm", "arm", "sparsity", "seed")
 SAMPLE_COLUMNS = (
     *_CELL_COLUMNS,
     *("benchmark", "task", "context_length", "difficulty", "sample", "score", "failed"),
-    *("truncated", "protocol", "run_id", "commit"),
+    *("truncated", "document", "protocol", "run_id", "commit"),
 )
 SCORE_COLUMNS = (*_CELL_COLUMNS, *EvalResult._fields, "run_id", "commit")
 
@@ -192,6 +192,7 @@ def _answer(sample: SampleResult) -> tuple[Any, ...]:
         float("nan") if failed else sample.score,
         failed,
         sample.truncated,
+        sample.document,
     )
 
 

@@ -61,7 +61,7 @@ def figures(uri: str, study: Study, provenance: Provenance) -> tuple[Drawing, ..
     arms = collect_arms(study)
     found = [*_rewards(uri, study, arms, provenance)]
     sections = [
-        (head.title, [arm for arm in group if arm.scored])
+        (head.title, [arm for arm in group if arm.seeds])
         for head, group in groupby(arms, lambda arm: arm.section)
     ]
     shown = [(title, group) for title, group in sections if group]

@@ -119,11 +119,14 @@ def _arm(
         sparsity=head.sparsity,
         variant=variant,
         cells=tuple(group),
-        scored=tuple(finished),
+        seeds=tuple(cell.seed for cell in finished),
         questions=questions,
         scores=scores,
+        n_truncated=int(truncated.sum()),
+        scored=tuple(finished),
         truncated=truncated,
         achieved=float(np.mean(ratios)) if ratios else None,
+        documents=_documents(questions, [samples[cell.digest] for cell in finished]),
     )
 
 
@@ -132,6 +135,15 @@ def _answers(samples: pd.DataFrame) -> dict[Question, tuple[float, bool]]:
     asked = (samples[name].tolist() for name in ("task", "context_length", "sample", "difficulty"))
     found = (samples[name].tolist() for name in ("score", "truncated"))
     return dict(zip(map(Question, *asked), zip(*found, strict=True), strict=True))
+
+
+def _documents(questions: Iterable[Question], samples: Iterable[pd.DataFrame]) -> tuple[str, ...]:
+    """Return the document of each question; empty where it has its own."""
+    known: dict[str, str] = {}
+    for part in samples:
+        if part["document"].any():
+            known |= dict(zip(part["sample"].tolist(), part["document"].tolist(), strict=True))
+    return tuple(known.get(question.sample, "") for question in questions) if known else ()
 
 
 def _order(arm: Arm) -> tuple[object, ...]:

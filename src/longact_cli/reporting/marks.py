@@ -61,7 +61,7 @@ def entry_of(arm: Arm | None, estimate: Estimate | None, part: Part | None = Non
     if arm is None or estimate is None:
         return Entry()
     columns = part_columns(arm, part)
-    cut = bool(arm.truncated[:, columns].any())
+    cut = arm.truncated is not None and bool(arm.truncated[:, columns].any())
     sign = (FAILED if estimate.n_failed else "") + (CUT if cut else "")
     return Entry.of(estimate, cells=cell_names(arm))._replace(mark=sign)
 
@@ -93,7 +93,7 @@ def baseline_of(arm: Arm, peers: Iterable[Arm]) -> Arm | None:
         other = counterpart(arm, peers, strategy)
         if other is arm:
             return None
-        if other is not None and other.scored:
+        if other is not None and other.seeds:
             return other
     return None
 

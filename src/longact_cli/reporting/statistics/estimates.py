@@ -10,15 +10,16 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtri
 
-LEVEL = 0.95
-RESAMPLES = 2000
-_CHUNK_NUMBERS = 1 << 21
+from longact_cli.reporting.statistics.resampling import (
+    Floats,
+    Ints,
+    question_weights,
+    seed_weights,
+)
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+LEVEL = 0.95
 
 
 class Interval(NamedTuple):
@@ -48,6 +49,11 @@ class Estimate(NamedTuple):
         return self.low > 0.0 or self.high < 0.0
 
 
+class _Grouping(NamedTuple):
+    strata: Ints
+    documents: Ints | None
+
+
 def wilson_interval(successes: float, n: int) -> Interval:
     """Return the 95 % score interval of a proportion.
 
@@ -67,27 +73,42 @@ def macro_mean(scores: Floats, strata: Ints) -> float:
     return float(np.mean(means)) if means else float("nan")
 
 
-def score_estimate(scores: Floats, strata: Ints, *, rng: np.random.Generator) -> Estimate:
+def score_estimate(
+    scores: Floats, strata: Ints, *, rng: np.random.Generator, documents: Ints | None = None
+) -> Estimate:
     """Return the macro mean with the bootstrap interval over seeds and questions.
 
     All numbers are NaN where a stratum has no answer. Where the resampled values never vary (every
     answer right, or every answer wrong) the bootstrap has no width; the interval is then the
     stratified Wilson interval over questions.
+
+    Args:
+        scores: Scores, [seeds, questions].
+        strata: Stratum of each question, [questions].
+        rng: Source of the resampling.
+        documents: Document of each question, [questions]; those of one document are drawn together.
     """
     value = macro_mean(scores, strata)
-    interval = _percentiles(value, _draws(scores, None, strata, rng=rng))
+    interval = _percentiles(value, _draws(scores, None, _Grouping(strata, documents), rng=rng))
     if interval.low == interval.high:
         interval = _stratified_wilson(scores, strata)
     return _estimate(value, interval, scores, n_failed=int(np.isnan(scores).sum()))
 
 
 def difference_estimate(
-    left: Floats, right: Floats, strata: Ints, *, same_seeds: bool, rng: np.random.Generator
+    left: Floats,
+    right: Floats,
+    strata: Ints,
+    *,
+    same_seeds: bool,
+    rng: np.random.Generator,
+    documents: Ints | None = None,
 ) -> Estimate:
     """Return macro mean(left) - macro mean(right) on shared questions; positive: left is better.
 
     NaN where a stratum has no pair. Columns of both are the same questions; resampling draws the
-    same questions for both.
+    same questions for both. Where no pair differs the interval reaches as far as Wilson's does for
+    no successes in that many questions.
 
     Args:
         left: Scores, [seeds, questions].
@@ -98,19 +119,49 @@ def difference_estimate(
             over its own seeds, drawn independently, and a question is left out where either side
             has no answer at all.
         rng: Source of the resampling.
+        documents: Document of each question, [questions]; those of one document are drawn together.
 
     Source: paired differences on shared questions, Miller 2024 (arXiv 2411.00640).
     """
+    found = differences(left, right, same_seeds=same_seeds)
+    a, b = (found.delta, None) if same_seeds else (left, right)
+    value = macro_mean(found.delta, strata)
+    if np.nanmax(np.abs(found.delta), initial=0.0):
+        interval = _percentiles(value, _draws(a, b, _Grouping(strata, documents), rng=rng))
+    else:
+        interval = _around_zero(found.delta)
+    return Estimate(value, *interval, found.n_questions, found.n_seeds, found.n_failed)
+
+
+class Differences(NamedTuple):
+    """Left minus right per question, [seeds, questions] or [1, questions], and what entered."""
+
+    delta: Floats
+    n_questions: int
+    n_seeds: int
+    n_failed: int
+
+
+def differences(left: Floats, right: Floats, *, same_seeds: bool) -> Differences:
+    """Return the differences of pairs of answers, or of question means where seeds differ."""
     if same_seeds:
         delta = left - right
-        value, draws = macro_mean(delta, strata), _draws(delta, None, strata, rng=rng)
-        failed = int(np.isnan(delta).sum())
-        return _estimate(value, _percentiles(value, draws), delta, n_failed=failed)
-    delta = _question_means(left)[None] - _question_means(right)[None]
-    value, draws = macro_mean(delta, strata), _draws(left, right, strata, rng=rng)
-    failed = int(np.isnan(left).sum() + np.isnan(right).sum())
-    estimate = _estimate(value, _percentiles(value, draws), delta, n_failed=failed)
-    return estimate._replace(n_seeds=min(len(left), len(right)))
+        seeds, failed = len(delta), int(np.isnan(delta).sum())
+    else:
+        delta = question_means(left)[None] - question_means(right)[None]
+        seeds, failed = (
+            min(len(left), len(right)),
+            int(np.isnan(left).sum() + np.isnan(right).sum()),
+        )
+    return Differences(delta, int((~np.isnan(delta)).any(axis=0).sum()), seeds, failed)
+
+
+def _around_zero(delta: Floats) -> Interval:
+    n = int((~np.isnan(delta)).any(axis=0).sum())
+    if not n:
+        return Interval(float("nan"), float("nan"))
+    reach = wilson_interval(0, n).high
+    return Interval(-reach, reach)
 
 
 def _estimate(value: float, interval: Interval, scores: Floats, *, n_failed: int) -> Estimate:
@@ -118,7 +169,7 @@ def _estimate(value: float, interval: Interval, scores: Floats, *, n_failed: int
     return Estimate(value, *interval, questions, len(scores), n_failed)
 
 
-def _question_means(scores: Floats) -> Floats:
+def question_means(scores: Floats) -> Floats:
     """Average over seeds, [questions]; NaN where no seed has an answer."""
     valid = ~np.isnan(scores)
     counts = valid.sum(axis=0)
@@ -130,7 +181,7 @@ def _question_means(scores: Floats) -> Floats:
 
 def _blocks(scores: Floats, strata: Ints) -> Iterator[Floats]:
     """Yield the question means of each stratum without the NaNs."""
-    means = _question_means(scores)
+    means = question_means(scores)
     for stratum in np.unique(strata):
         block = means[strata == stratum]
         yield block[~np.isnan(block)]
@@ -159,34 +210,36 @@ def _percentiles(value: float, draws: Floats) -> Interval:
     return Interval(float(tails[0]), float(tails[1]))
 
 
-def _draws(left: Floats, right: Floats | None, strata: Ints, *, rng: np.random.Generator) -> Floats:
+def _draws(
+    left: Floats, right: Floats | None, grouping: _Grouping, *, rng: np.random.Generator
+) -> Floats:
     """Return macro means of `left` (minus `right`) under crossed resampling, [RESAMPLES].
 
     Seeds and questions are drawn with replacement, independently of each other, questions within
-    their stratum. One seed stays as it is: the interval is then over questions only.
+    their stratum and whole documents at once. One seed stays as it is: the interval is then over
+    questions only.
 
     Source: the pigeonhole bootstrap, Owen 2007, doi:10.1214/07-AOAS122; slightly conservative.
     """
-    order = np.argsort(strata, kind="stable")
-    sizes = np.unique(strata, return_counts=True)[1]
-    left = left[:, order]
-    right = None if right is None else right[:, order]
-    chunk = max(1, _CHUNK_NUMBERS // max(1, left.shape[1]))
+    strata, documents = grouping
+    membership = (strata[:, None] == np.unique(strata)[None]).astype(np.float64)
     parts = []
-    for start in range(0, RESAMPLES, chunk):
-        n = min(chunk, RESAMPLES - start)
-        values = _resampled_means(left, n, rng)
+    for weights in question_weights(strata, documents, rng=rng):
+        values = _resampled_means(left, len(weights), rng)
         if right is not None:
-            values = values - _resampled_means(right, n, rng)
-        counts = [rng.multinomial(size, np.full(size, 1 / size), size=n) for size in sizes]
-        parts.append(_weighted_macro_mean(values, counts))
+            values = values - _resampled_means(right, len(weights), rng)
+        parts.append(_weighted_macro_mean(values, weights, membership))
     return np.concatenate(parts)
 
 
 def _resampled_means(scores: Floats, n: int, rng: np.random.Generator) -> Floats:
-    """Return question means over `n` draws of the seeds, [n, questions]; NaN without an answer."""
-    seeds = len(scores)
-    weights = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=n).astype(np.float64)
+    """Return question means over `n` draws of the seeds; NaN without an answer.
+
+    [n, questions], or [1, questions] for a single seed, which every draw repeats.
+    """
+    if len(scores) == 1:
+        return scores
+    weights = seed_weights(len(scores), n, rng)
     valid = ~np.isnan(scores)
     counts = weights @ valid.astype(np.float64)
     sums = weights @ np.where(valid, scores, 0.0)
@@ -195,14 +248,16 @@ def _resampled_means(scores: Floats, n: int, rng: np.random.Generator) -> Floats
     return means
 
 
-def _weighted_macro_mean(values: Floats, counts: list[Ints]) -> Floats:
-    """Average each stratum's columns of `values` by its draw counts, then the strata; [n]."""
-    means, start = [], 0
-    for weights in counts:
-        block = values[:, start : start + weights.shape[1]]
-        start += weights.shape[1]
-        kept = weights * ~np.isnan(block)
-        total = kept.sum(axis=1)
-        sums = (kept * np.nan_to_num(block)).sum(axis=1)
-        means.append(np.divide(sums, total, out=np.full(len(total), np.nan), where=total > 0))
-    return np.asarray(np.mean(means, axis=0), dtype=np.float64)
+def _weighted_macro_mean(values: Floats, weights: Floats, membership: Floats) -> Floats:
+    """Average the columns of `values` within strata by `weights`, then the strata; [n].
+
+    `membership` is 1 where a question belongs to a stratum, [questions, strata].
+    """
+    valid = ~np.isnan(values)
+    filled = np.where(valid, values, 0.0)
+    if len(values) == 1:
+        sums, totals = weights @ (filled.T * membership), weights @ (valid.T * membership)
+    else:
+        sums, totals = (weights * filled) @ membership, (weights * valid) @ membership
+    means = np.divide(sums, totals, out=np.full(sums.shape, np.nan), where=totals > 0)
+    return np.asarray(means.mean(axis=1), dtype=np.float64)

@@ -141,7 +141,7 @@ def _entries(
 
 def _count_note(groups: Sequence[Sequence[_Row]]) -> tuple[str, ...]:
     """Say how many questions each column rests on, where every row has been asked the same."""
-    asked = {row.arm.questions for rows in groups for row in rows if row.arm and row.arm.scored}
+    asked = {row.arm.questions for rows in groups for row in rows if row.arm and row.arm.seeds}
     if len(asked) != 1:
         return ()
     (questions,) = asked
