@@ -18,8 +18,8 @@ FEW_SEEDS = 3
 class Curve(NamedTuple):
     """The reward of one arm by step.
 
-    `low` and `high` are the 95 % t interval over seeds from three seeds on; they span two seeds, and
-    equal `mean` for one. All arrays are `[steps]`, in units of reward.
+    `low` and `high` are the 95 % t interval over seeds from three seeds on; they span two seeds,
+    and equal `mean` for one. All arrays are `[steps]`, in units of reward.
     """
 
     label: str

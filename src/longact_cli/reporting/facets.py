@@ -1,10 +1,10 @@
 """How each benchmark is split into columns: which questions of it make up which number."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
-from longact_cli.reporting.arms import Arm, Part, Question
+from longact_cli.reporting.arms import Arm, Part
 
 LONGBENCH, RULER, INFINITEBENCH = "longbench-v2", "ruler", "infinitebench"
 _INFINITEBENCH_TASKS = {
@@ -36,15 +36,16 @@ def longbench_facets() -> tuple[Facet, ...]:
     """Return the official columns of LongBench v2."""
     return (
         Facet("overall", "Overall", None),
-        *(_facet(name, lambda q, name=name: q.difficulty == name) for name in ("easy", "hard")),
-        *(
-            _facet(name, lambda q, name=name: q.task == name)
-            for name in ("short", "medium", "long")
-        ),
+        *(_facet(name, _difficulty_part(name)) for name in ("easy", "hard")),
+        *(_facet(name, task_part(name)) for name in ("short", "medium", "long")),
     )
 
 
-def _facet(name: str, part: Callable[[Question], bool]) -> Facet:
+def _difficulty_part(name: str) -> Part:
+    return lambda question: question.difficulty == name
+
+
+def _facet(name: str, part: Part) -> Facet:
     return Facet(name, name.capitalize(), part)
 
 

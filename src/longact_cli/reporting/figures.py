@@ -1,4 +1,4 @@
-"""Drawing: sizes and fonts a journal takes, colours told apart by everyone, equal bytes each time."""
+"""Drawing: sizes and fonts a journal takes, colours told apart by everyone, equal bytes."""
 
 import io
 from collections.abc import Callable, Sequence

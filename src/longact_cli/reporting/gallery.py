@@ -117,7 +117,7 @@ def _of_section(
 
 
 def _panels(arms: Sequence[Arm]) -> list[Arm]:
-    """Return the arms of a heat map: base, dense, salient, random; at the paper's sparsity first."""
+    """Return the arms of a heat map: base, dense, salient, random; near the paper's sparsity."""
     ranks = {BASE_ARM: 0, "dense": 1, "salient": 2, "random": 3}
 
     def place(arm: Arm) -> tuple[bool, float, int]:

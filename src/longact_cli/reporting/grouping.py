@@ -112,7 +112,7 @@ def _arm(
         scores[i, columns] = [score for score, _ in row.values()]
         truncated[i, columns] = [cut for _, cut in row.values()]
     head = group[0]
-    ratios = [achieved[cell.parent] for cell in group if cell.parent in achieved]
+    ratios = [achieved[cell.parent] for cell in group if cell.parent and cell.parent in achieved]
     return Arm(
         section=Section(head.model, head.algorithm, head.benchmark or ""),
         strategy=head.arm,

@@ -6,8 +6,6 @@ or the untrained model where there is none.
 
 from collections.abc import Iterable, Sequence
 
-import numpy as np
-
 from longact_cli.plan import BASE_ARM
 from longact_cli.reporting.arms import (
     Arm,
@@ -18,7 +16,7 @@ from longact_cli.reporting.arms import (
     part_columns,
 )
 from longact_cli.reporting.stats import Estimate
-from longact_cli.reporting.table import Entry, Section
+from longact_cli.reporting.table import DECIMALS, Entry, Section
 
 UNSURE, FAILED, CUT, PARTIAL = "†", "‡", "§", "*"
 _MEANING = {
@@ -40,17 +38,18 @@ def score_entries(
         peers: Where baselines are looked for.
     """
     found = [estimate_score(arm, part) if arm else None for arm in arms]
-    values = sorted({e.value for e in found if e and not np.isnan(e.value)}, reverse=True)
+    rounded = [None if e is None else round(e.value, DECIMALS) for e in found]
+    values = sorted({value for value in rounded if value is not None and value == value})[::-1]
     several = sum(e is not None for e in found) > 1
     entries = []
-    for arm, estimate in zip(arms, found, strict=True):
+    for arm, estimate, value in zip(arms, found, rounded, strict=True):
         entry = entry_of(arm, estimate, part)
         if several and estimate and arm and values:
-            if estimate.value == values[0]:
+            if value == values[0]:
                 better = _beats_baseline(arm, peers, part)
                 sign = "" if better or better is None else UNSURE
                 entry = entry._replace(bold=bool(better), mark=sign + entry.mark)
-            elif len(values) > 1 and estimate.value == values[1]:
+            elif len(values) > 1 and value == values[1]:
                 entry = entry._replace(second=True)
         entries.append(entry)
     return tuple(entries)

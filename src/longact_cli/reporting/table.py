@@ -8,6 +8,8 @@ from longact_cli.reporting.stats import Estimate
 
 Kind = Literal["text", "count", "percent", "points", "number"]
 MISSING = "--"
+DECIMALS = 12
+"""Digits written to files for programs: sums may differ behind them from machine to machine."""
 _SCALE = 100.0
 
 
@@ -38,10 +40,11 @@ class Provenance(NamedTuple):
 
 
 class Column(NamedTuple):
-    """One column. `percent` and `points` hold fractions in 0..1 and -1..1, shown times 100;
-    `number` holds any other measure, shown with two decimals.
+    """One column.
 
-    A compact column shows no intervals; files for programs still hold them.
+    `percent` and `points` hold fractions in 0..1 and -1..1, shown times 100; `number` holds any
+    other measure, shown with two decimals. A compact column shows no intervals; files for programs
+    still hold them.
     """
 
     key: str

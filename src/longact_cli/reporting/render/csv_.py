@@ -4,14 +4,15 @@ import csv
 import io
 from collections.abc import Iterator
 
-from longact_cli.reporting.table import Column, Entry, Table
+from longact_cli.reporting.table import DECIMALS, Column, Entry, Table
 
 
 def to_csv(table: Table) -> str:
     """Return the rows below comment lines that start with `#` (provenance, notes, missing cells).
 
     Scores and differences are fractions, not percent; each has columns for its 95 % interval,
-    its number of questions and of seeds. An empty field is a number that is missing or has no meaning in that row.
+    its number of questions and of seeds. An empty field is a number that is missing or has no
+    meaning in that row.
     """
     stream = io.StringIO()
     comments = (*table.provenance.lines(), *table.notes, *(f"missing: {m}" for m in table.missing))
@@ -49,4 +50,4 @@ def _values(entry: Entry, column: Column) -> Iterator[str]:
 
 
 def _real(value: float | str | None) -> str:
-    return repr(float(value)) if isinstance(value, (int, float)) else ""
+    return repr(round(float(value), DECIMALS)) if isinstance(value, (int, float)) else ""

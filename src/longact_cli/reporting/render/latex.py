@@ -25,7 +25,6 @@ _ESCAPES = {
     "†": r"\textdagger{}",
     "‡": r"\textdaggerdbl{}",
     "§": r"\textsection{}",
-    "×": r"\texttimes{}",
     "…": r"\ldots{}",
 }
 _LIGATURES = (("--", "-{}-"), ("--", "-{}-"), ("``", "`{}`"), ("''", "'{}'"))

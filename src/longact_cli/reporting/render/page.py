@@ -16,7 +16,7 @@ _POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
     "base-uri 'none'; form-action 'none'"
 )
-_RIGHT, _WRONG, _PARTLY, _FAILED = "●", "○", "◐", "×"
+_RIGHT, _WRONG, _PARTLY, _FAILED = "●", "○", "◐", "✗"
 
 
 class Picture(NamedTuple):

@@ -1,4 +1,4 @@
-"""Algorithms side by side, and model sizes side by side: scores and the gain over dense training."""
+"""Algorithms side by side, and model sizes: scores and the gain over dense training."""
 
 from collections.abc import Callable, Sequence
 from itertools import groupby

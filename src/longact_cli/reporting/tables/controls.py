@@ -88,8 +88,8 @@ def _gaps(study: Study, arms: Sequence[Arm]) -> Iterator[str]:
             level = "" if control in ONE_LEVEL else f" --sparsity {arm.sparsity:g}"
             section = arm.section
             command = (
-                f"ablate --model {section.model} --algo {section.algorithm} --mask {control}{level} "
-                f"--bench {section.benchmark} --no-controls"
+                f"ablate --model {section.model} --algo {section.algorithm} "
+                f"--mask {control}{level} --bench {section.benchmark} --no-controls"
             )
             yield gap(
                 study, f"{section.title}, {control}{level.replace(' --sparsity', ' at')}", command
