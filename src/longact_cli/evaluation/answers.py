@@ -226,4 +226,5 @@ def failed_result(sample: Sample, *, error: str | None) -> SampleResult:
         truncated=sample.truncated_tokens > 0,
         error=error,
         document=sample.group[:_DOCUMENT_DIGITS],
+        difficulty=sample.labels.get("difficulty"),
     )

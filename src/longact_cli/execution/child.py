@@ -25,7 +25,11 @@ from longact_cli.cells import (
 )
 from longact_cli.errors import CellFailedError, CellHeldError, LongActError
 from longact_cli.execution.base import EXIT_HELD
-from longact_cli.execution.provenance import add_provenance, write_provenance
+from longact_cli.execution.provenance import (
+    add_provenance,
+    peak_memory_bytes,
+    write_provenance,
+)
 from longact_cli.files import sha256_json, write_json
 from longact_cli.plan import Cell, train_cell
 from longact_cli.plan import eval_cell as plan_eval_cell
@@ -65,6 +69,7 @@ def _run(directory: CellDir) -> None:
         _train(cell, directory, progress)
     else:
         _evaluate(cell, directory, progress)
+    add_provenance(directory, peak_memory_bytes=peak_memory_bytes())
     mark_done(directory)
 
 

@@ -1,21 +1,37 @@
 """An arm: the seeds of one setting with their answers as one matrix, its score, its differences."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from longact_cli.plan import BASE_ARM
 from longact_cli.reporting.stats import Estimate, Floats, Ints, difference_estimate, score_estimate
 from longact_cli.tracking.query import TrackedCell
 
 RESAMPLING_SEED = 20260414
+# These masks have one level: a comparison with them does not ask for an equal sparsity.
+ONE_LEVEL = (BASE_ARM, "dense", "frozen")
 POOLED = ("longbench-v2",)
 """Benchmarks whose official score is the mean over all questions, whatever their kind."""
 
 Stratum = tuple[str, int]
-Question = tuple[str, int, str]
+
+
+class Question(NamedTuple):
+    """What was asked: equal for every checkpoint that was asked the same."""
+
+    task: str
+    context_length: int
+    sample: str
+    difficulty: str = ""
+
+
+Part = Callable[[Question], bool]
+"""Chooses questions; estimates are remembered for each `Part` object."""
 
 
 class Section(NamedTuple):
@@ -31,7 +47,7 @@ class Section(NamedTuple):
         return ", ".join(part for part in self if part)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Arm:
     """One setting with all its seeds.
 
@@ -41,10 +57,14 @@ class Arm:
         variant: Other settings in which this arm differs from another one of the same name.
         cells: Its eval cells, finished or not.
         seeds: Seed of each row of `scores`; None for the untrained model.
-        questions: (task, context length, question id) of each column.
-        scores: [seeds, questions], 0..1; NaN where the answer failed.
+        questions: What each column of `scores` asks.
+        scores: [seeds, questions], 0..1; NaN where the answer failed or was not asked for.
         n_truncated: Answers whose prompt had to be cut.
         documents: Document of each column, empty where the question has its own; () if none share.
+        scored: Its finished eval cells, one for each row of `scores`.
+        truncated: Whether the prompt had to be cut, [seeds, questions]; None: none was.
+        achieved: Fraction of rows that were in fact updated, mean over seeds and steps, where the
+            mask was chosen by mass and `sparsity` is only its upper bound.
     """
 
     section: Section
@@ -57,12 +77,32 @@ class Arm:
     scores: Floats
     n_truncated: int
     documents: tuple[str, ...] = ()
+    scored: tuple[TrackedCell, ...] = ()
+    truncated: NDArray[np.bool_] | None = None
+    achieved: float | None = None
 
     @property
     def name(self) -> str:
         """The strategy with its variant, for people."""
         extra = ", ".join(f"{key}={value}" for key, value in sorted(self.variant.items()))
         return f"{self.strategy} ({extra})" if extra else self.strategy
+
+    @property
+    def amount(self) -> str:
+        """The sparsity for people; the achieved one where the mask was chosen by mass."""
+        if self.sparsity is None:
+            return "n/a"
+        return f"{self.sparsity:g}" if self.achieved is None else f"{self.achieved:.2f} achieved"
+
+    @property
+    def n_failed(self) -> int:
+        """How many answers failed (or were not asked of every seed)."""
+        return int(np.isnan(self.scores).sum())
+
+    @property
+    def pooled(self) -> bool:
+        """Whether the score weighs questions equally, not tasks."""
+        return self.section.benchmark in POOLED
 
     @property
     def n_missing(self) -> int:
@@ -73,19 +113,23 @@ class Arm:
 def counterpart(arm: Arm, arms: Iterable[Arm], strategy: str) -> Arm | None:
     """Return the arm to compare with: same section, same settings, another mask strategy.
 
-    For `random` the sparsity must agree too.
+    The sparsity must agree too, unless the strategy has only one.
     """
     for other in arms:
         same = other.section == arm.section and other.strategy == strategy
-        level = strategy in (BASE_ARM, "dense") or other.sparsity == arm.sparsity
+        level = strategy in ONE_LEVEL or other.sparsity == arm.sparsity
         if same and level and other.variant.items() <= arm.variant.items():
             return other
     return None
 
 
-def estimate_score(arm: Arm, stratum: Stratum | None = None) -> Estimate | None:
-    """Return the arm's score over all strata or in one, 0..1; None where nothing is finished."""
-    columns = [i for i, q in enumerate(arm.questions) if stratum is None or q[:2] == stratum]
+@lru_cache(maxsize=4096)
+def estimate_score(arm: Arm, part: Part | None = None) -> Estimate | None:
+    """Return the arm's score on all questions or on `part`, 0..1; None where nothing is finished.
+
+    Tasks and lengths have equal weight, except where the benchmark averages over questions.
+    """
+    columns = part_columns(arm, part)
     if not columns or not arm.seeds:
         return None
     questions = [arm.questions[i] for i in columns]
@@ -97,12 +141,19 @@ def estimate_score(arm: Arm, stratum: Stratum | None = None) -> Estimate | None:
     )
 
 
-def estimate_difference(left: Arm, right: Arm) -> Estimate | None:
+def part_columns(arm: Arm, part: Part | None) -> list[int]:
+    """Return which columns of the arm's matrices belong to `part`; all for None."""
+    return [i for i, question in enumerate(arm.questions) if part is None or part(question)]
+
+
+@lru_cache(maxsize=4096)
+def estimate_difference(left: Arm, right: Arm, part: Part | None = None) -> Estimate | None:
     """Return score(left) - score(right) on the questions both were asked; None without any.
 
     Seeds are matched where the arms share some; only those are then used.
     """
     shared = sorted(set(left.questions) & set(right.questions))
+    shared = [question for question in shared if part is None or part(question)]
     if not shared or not left.seeds or not right.seeds:
         return None
     seeds = [seed for seed in left.seeds if seed in right.seeds]
