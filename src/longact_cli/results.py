@@ -26,7 +26,9 @@ class SampleResult(NamedTuple):
 
     `id` is the same for every checkpoint that answers the same question, so that comparisons can be
     paired. `score` is None exactly when `error` is set. `parsed` is what the scorer read out of the
-    completion, None where it found nothing or takes the completion as a whole.
+    completion, None where it found nothing or takes the completion as a whole. `document` is equal
+    for questions on the same document; empty where each question has its own. `difficulty` is the
+    benchmark's own label, where it has one.
     """
 
     id: str
@@ -42,6 +44,8 @@ class SampleResult(NamedTuple):
     truncated: bool
     error: str | None
     parsed: str | None = None
+    document: str = ""
+    difficulty: str | None = None
 
 
 class MetricPoint(NamedTuple):

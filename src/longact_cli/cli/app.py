@@ -9,6 +9,7 @@ from longact_cli.cli.doctor import doctor
 from longact_cli.cli.eval import evaluate
 from longact_cli.cli.mask import app as mask_app
 from longact_cli.cli.models import app as models_app
+from longact_cli.cli.power import power
 from longact_cli.cli.report import report
 from longact_cli.cli.status import status
 from longact_cli.cli.train import train
@@ -24,6 +25,7 @@ app.command("train")(train)
 app.command("ablate")(ablate)
 app.command("eval")(evaluate)
 app.command("report")(report)
+app.command("power")(power)
 app.command("status")(status)
 app.command("doctor")(doctor)
 app.add_typer(config_app)

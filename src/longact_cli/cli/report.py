@@ -1,23 +1,48 @@
 """`longact report`: tables and figures from the tracked runs of a study."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from longact_cli.cli import options as opt
 
+if TYPE_CHECKING:
+    from longact_cli.reporting.pivot import Pivot
+
 
 @opt.guarded
 def report(
     experiment: Annotated[
-        str | None, typer.Option("--experiment", help="Study to report; default: the only one.")
+        str | None,
+        typer.Option(
+            "--experiment", help="Study, or a comma list read as one; default: the only one."
+        ),
     ] = None,
-    table: Annotated[str, typer.Option("--table", help="Tables, a comma list.")] = "sparsity",
+    table: Annotated[
+        str | None,
+        typer.Option(
+            "--table",
+            help="main, ruler, infinitebench, sparsity, algorithms, sizes, controls, protocols, "
+            "compute, scores; a comma list, or all. Default: sparsity.",
+        ),
+    ] = None,
     formats: Annotated[
         str,
         typer.Option("--format", help="md, tex, csv, json, html; figures: pdf, svg, png."),
     ] = "md,tex,csv,json,html,pdf,svg",
+    rows: Annotated[
+        str | None, typer.Option("--rows", help="Fields down the side, e.g. mask,sparsity.")
+    ] = None,
+    cols: Annotated[
+        str | None, typer.Option("--cols", help="Fields across the top, e.g. bench,length.")
+    ] = None,
+    where: Annotated[
+        list[str] | None, typer.Option("--where", help="Keep FIELD=VALUE[,VALUE]; repeatable.")
+    ] = None,
+    siunitx: Annotated[
+        bool, typer.Option("--siunitx", help="LaTeX columns align at the decimal point.")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder; default: RUNS_DIR/reports/STUDY.")
     ] = None,
@@ -30,27 +55,34 @@ def report(
 ) -> int:
     """Print tables with intervals and write them, with figures and provenance, to a folder.
 
-    Example: longact report --experiment default --table sparsity --format md,tex
+    Example: longact report --experiment default --table sparsity,controls --format md,tex
+
+    Example: longact report --rows mask,sparsity --cols task,length --where model=micro
     """
     from sys import argv
 
     from longact_cli.cli.running import command_line
     from longact_cli.execution.preflight import check_runs_dir
     from longact_cli.reporting.render.terminal import to_terminal
-    from longact_cli.reporting.report import write_report
+    from longact_cli.reporting.report import ReportRequest, write_report
     from longact_cli.tracking import artifact_folder, default_tracking_uri
 
     output = opt.make_output(json=json, quiet=quiet, no_color=no_color, verbose=verbose)
+    pivot = _pivot(rows, cols, where)
     check_runs_dir(runs_dir)
     uri = tracking_uri or default_tracking_uri(runs_dir)
-    study = experiment or _only_study(uri)
+    studies = _words(experiment) if experiment else (_only_study(uri),)
     done = write_report(
         uri,
-        study,
-        tables=_words(table),
-        formats=_words(formats),
-        out=out or runs_dir / "reports" / artifact_folder(runs_dir, study).name,
-        command=command_line(argv),
+        studies,
+        ReportRequest(
+            tables=_tables(table, pivot=pivot is not None),
+            formats=_words(formats),
+            pivot=pivot,
+            siunitx=siunitx,
+            command=command_line(argv),
+        ),
+        out=out or runs_dir / "reports" / artifact_folder(runs_dir, "+".join(studies)).name,
     )
     for shown in done.tables:
         output.show(to_terminal(shown))
@@ -62,6 +94,28 @@ def report(
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _pivot(rows: str | None, cols: str | None, where: list[str] | None) -> "Pivot | None":
+    from longact_cli.errors import ConfigError
+    from longact_cli.reporting.pivot import parse_pivot
+
+    if rows is None and cols is None:
+        if where:
+            raise ConfigError("--where filters a pivot; give --rows and --cols too")
+        return None
+    if rows is None or cols is None:
+        lacking = "--rows" if rows is None else "--cols"
+        raise ConfigError(f"{lacking} is not given; a pivot needs --rows and --cols")
+    return parse_pivot(rows, cols, where or [])
+
+
+def _tables(text: str | None, *, pivot: bool) -> tuple[str, ...]:
+    from longact_cli.reporting.tables import TABLES
+
+    if text is None:
+        return () if pivot else ("sparsity",)
+    return TABLES.names() if text.strip() == "all" else _words(text)
 
 
 def _only_study(uri: str) -> str:

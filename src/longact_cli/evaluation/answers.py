@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Progress = Callable[[int, int], None]
+_DOCUMENT_DIGITS = 16
 
 
 class Journals(NamedTuple):
@@ -224,4 +225,6 @@ def failed_result(sample: Sample, *, error: str | None) -> SampleResult:
         score=None,
         truncated=sample.truncated_tokens > 0,
         error=error,
+        document=sample.group[:_DOCUMENT_DIGITS],
+        difficulty=sample.labels.get("difficulty"),
     )

@@ -26,7 +26,11 @@ from longact_cli.cells import (
 from longact_cli.config.schema import ModelConfig
 from longact_cli.errors import CellFailedError, CellHeldError, LongActError
 from longact_cli.execution.base import EXIT_HELD
-from longact_cli.execution.provenance import add_provenance, write_provenance
+from longact_cli.execution.provenance import (
+    add_provenance,
+    peak_memory_bytes,
+    write_provenance,
+)
 from longact_cli.execution.revision import revision
 from longact_cli.files import sha256_json, write_json
 from longact_cli.plan import Cell, InputFile, input_files, train_cell
@@ -67,6 +71,7 @@ def _run(directory: CellDir) -> None:
         _train(cell, directory, progress)
     else:
         _evaluate(cell, directory, progress)
+    add_provenance(directory, peak_memory_bytes=peak_memory_bytes())
     mark_done(directory)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import resource
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -72,3 +73,13 @@ def write_provenance(directory: CellDir, *, checkpoint: str) -> None:
 def add_provenance(directory: CellDir, **facts: str | int | float | None) -> None:
     """Add what is known only after the run: hash of the data, tokens, time."""
     write_json(directory.provenance, {**(read_json(directory.provenance) or {}), **facts})
+
+
+def peak_memory_bytes() -> int:
+    """Return the most memory this process held: of the GPU where it used one, else of the host."""
+    import torch
+
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return int(torch.cuda.max_memory_allocated())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if platform.system() == "Darwin" else peak * 1024  # Linux counts in KiB

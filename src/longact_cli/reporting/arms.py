@@ -1,19 +1,37 @@
 """An arm: the seeds of one setting with their answers as one matrix, its score, its differences."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from longact_cli.plan import BASE_ARM
 from longact_cli.reporting.stats import Estimate, Floats, Ints, difference_estimate, score_estimate
 from longact_cli.tracking.query import TrackedCell
 
 RESAMPLING_SEED = 20260414
+# These masks have one level: a comparison with them does not ask for an equal sparsity.
+ONE_LEVEL = (BASE_ARM, "dense", "frozen")
+POOLED = ("longbench-v2",)
+"""Benchmarks whose official score is the mean over all questions, whatever their kind."""
 
 Stratum = tuple[str, int]
-Question = tuple[str, int, str]
+
+
+class Question(NamedTuple):
+    """What was asked: equal for every checkpoint that was asked the same."""
+
+    task: str
+    context_length: int
+    sample: str
+    difficulty: str = ""
+
+
+Part = Callable[[Question], bool]
+"""Chooses questions; estimates are remembered for each `Part` object."""
 
 
 class Section(NamedTuple):
@@ -29,7 +47,7 @@ class Section(NamedTuple):
         return ", ".join(part for part in self if part)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Arm:
     """One setting with all its seeds.
 
@@ -39,9 +57,14 @@ class Arm:
         variant: Other settings in which this arm differs from another one of the same name.
         cells: Its eval cells, finished or not.
         seeds: Seed of each row of `scores`; None for the untrained model.
-        questions: (task, context length, question id) of each column.
-        scores: [seeds, questions], 0..1; NaN where the answer failed.
+        questions: What each column of `scores` asks.
+        scores: [seeds, questions], 0..1; NaN where the answer failed or was not asked for.
         n_truncated: Answers whose prompt had to be cut.
+        documents: Document of each column, empty where the question has its own; () if none share.
+        scored: Its finished eval cells, one for each row of `scores`.
+        truncated: Whether the prompt had to be cut, [seeds, questions]; None: none was.
+        achieved: Fraction of rows that were in fact updated, mean over seeds and steps, where the
+            mask was chosen by mass and `sparsity` is only its upper bound.
     """
 
     section: Section
@@ -53,12 +76,33 @@ class Arm:
     questions: tuple[Question, ...]
     scores: Floats
     n_truncated: int
+    documents: tuple[str, ...] = ()
+    scored: tuple[TrackedCell, ...] = ()
+    truncated: NDArray[np.bool_] | None = None
+    achieved: float | None = None
 
     @property
     def name(self) -> str:
         """The strategy with its variant, for people."""
         extra = ", ".join(f"{key}={value}" for key, value in sorted(self.variant.items()))
         return f"{self.strategy} ({extra})" if extra else self.strategy
+
+    @property
+    def amount(self) -> str:
+        """The sparsity for people; the achieved one where the mask was chosen by mass."""
+        if self.sparsity is None:
+            return "n/a"
+        return f"{self.sparsity:g}" if self.achieved is None else f"{self.achieved:.2f} achieved"
+
+    @property
+    def n_failed(self) -> int:
+        """How many answers failed (or were not asked of every seed)."""
+        return int(np.isnan(self.scores).sum())
+
+    @property
+    def pooled(self) -> bool:
+        """Whether the score weighs questions equally, not tasks."""
+        return self.section.benchmark in POOLED
 
     @property
     def n_missing(self) -> int:
@@ -69,54 +113,98 @@ class Arm:
 def counterpart(arm: Arm, arms: Iterable[Arm], strategy: str) -> Arm | None:
     """Return the arm to compare with: same section, same settings, another mask strategy.
 
-    For `random` the sparsity must agree too.
+    The sparsity must agree too, unless the strategy has only one.
     """
     for other in arms:
         same = other.section == arm.section and other.strategy == strategy
-        level = strategy in (BASE_ARM, "dense") or other.sparsity == arm.sparsity
+        level = strategy in ONE_LEVEL or other.sparsity == arm.sparsity
         if same and level and other.variant.items() <= arm.variant.items():
             return other
     return None
 
 
-def estimate_score(arm: Arm, stratum: Stratum | None = None) -> Estimate | None:
-    """Return the arm's score over all strata or in one, 0..1; None where nothing is finished."""
-    columns = [i for i, q in enumerate(arm.questions) if stratum is None or q[:2] == stratum]
+@lru_cache(maxsize=4096)
+def estimate_score(arm: Arm, part: Part | None = None) -> Estimate | None:
+    """Return the arm's score on all questions or on `part`, 0..1; None where nothing is finished.
+
+    Tasks and lengths have equal weight, except where the benchmark averages over questions.
+    """
+    columns = part_columns(arm, part)
     if not columns or not arm.seeds:
         return None
     questions = [arm.questions[i] for i in columns]
-    return score_estimate(arm.scores[:, columns], _strata(questions), rng=_generator())
+    return score_estimate(
+        arm.scores[:, columns],
+        strata_of(arm.section.benchmark, questions),
+        rng=resampling(),
+        documents=documents_of(arm, questions),
+    )
 
 
-def estimate_difference(left: Arm, right: Arm) -> Estimate | None:
+def part_columns(arm: Arm, part: Part | None) -> list[int]:
+    """Return which columns of the arm's matrices belong to `part`; all for None."""
+    return [i for i, question in enumerate(arm.questions) if part is None or part(question)]
+
+
+@lru_cache(maxsize=4096)
+def estimate_difference(left: Arm, right: Arm, part: Part | None = None) -> Estimate | None:
     """Return score(left) - score(right) on the questions both were asked; None without any.
 
     Seeds are matched where the arms share some; only those are then used.
     """
     shared = sorted(set(left.questions) & set(right.questions))
+    shared = [question for question in shared if part is None or part(question)]
     if not shared or not left.seeds or not right.seeds:
         return None
     seeds = [seed for seed in left.seeds if seed in right.seeds]
     a, b = (
-        _columns(left, shared, seeds or left.seeds),
-        _columns(right, shared, seeds or right.seeds),
+        scores_of(left, shared, seeds or left.seeds),
+        scores_of(right, shared, seeds or right.seeds),
     )
-    return difference_estimate(a, b, _strata(shared), same_seeds=bool(seeds), rng=_generator())
+    return difference_estimate(
+        a,
+        b,
+        strata_of(left.section.benchmark, shared),
+        same_seeds=bool(seeds),
+        rng=resampling(),
+        documents=documents_of(left, shared),
+    )
 
 
-def _generator() -> np.random.Generator:
+def resampling() -> np.random.Generator:
     """A fresh generator per estimate: a number does not depend on which others a table holds."""
     return np.random.default_rng(RESAMPLING_SEED)
 
 
-def _columns(arm: Arm, questions: Iterable[Question], seeds: Iterable[int | None]) -> Floats:
+def scores_of(arm: Arm, questions: Iterable[Question], seeds: Iterable[int | None]) -> Floats:
+    """Return the arm's scores on these questions with these seeds, [seeds, questions]."""
     place = {question: i for i, question in enumerate(arm.questions)}
     rows = [arm.seeds.index(seed) for seed in seeds]
     chosen: Floats = arm.scores[np.ix_(rows, [place[question] for question in questions])]
     return chosen
 
 
-def _strata(questions: Iterable[Question]) -> Ints:
-    keys = [question[:2] for question in questions]
-    number = {key: i for i, key in enumerate(sorted(set(keys)))}
+def strata_of(benchmark: str, questions: Iterable[Question]) -> Ints:
+    """Number each question's task and length, [questions]; 0 throughout where questions are pooled.
+
+    A benchmark's score is the mean over tasks and lengths, or over all questions at once where its
+    official score is.
+    """
+    keys = [() if benchmark in POOLED else question[:2] for question in questions]
+    return _numbered(keys)
+
+
+def documents_of(arm: Arm, questions: Sequence[Question]) -> Ints | None:
+    """Number each question's document, [questions]; None where no two questions share one."""
+    if not any(arm.documents):
+        return None
+    known = dict(zip(arm.questions, arm.documents, strict=True))
+    keys = [
+        (known.get(question, ""), () if known.get(question) else question) for question in questions
+    ]
+    return None if len(set(keys)) == len(keys) else _numbered(keys)
+
+
+def _numbered(keys: Sequence[tuple[object, ...]]) -> Ints:
+    number = {key: i for i, key in enumerate(dict.fromkeys(keys))}
     return np.asarray([number[key] for key in keys], dtype=np.int64)

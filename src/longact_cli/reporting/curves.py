@@ -1,9 +1,10 @@
-"""Reward curves of a study: the mean over seeds at each step, with the spread between seeds."""
+"""Reward curves of a study: the mean over seeds at each step, with its uncertainty."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import stdtrit
 
 from longact_cli.reporting.arms import Arm
 from longact_cli.reporting.stats import Floats
@@ -11,12 +12,14 @@ from longact_cli.tracking.query import TrackedCell, read_curve
 
 REWARD = "reward"
 WINDOW = 5
+FEW_SEEDS = 3
 
 
 class Curve(NamedTuple):
-    """The reward of one arm by step; `low` and `high` span the seeds (equal to `mean` for one).
+    """The reward of one arm by step.
 
-    All arrays are `[steps]`, in units of reward.
+    `low` and `high` are the 95 % t interval over seeds from three seeds on; they span two seeds,
+    and equal `mean` for one. All arrays are `[steps]`, in units of reward.
     """
 
     label: str
@@ -55,15 +58,26 @@ def _rewards(uri: str, cell: TrackedCell) -> dict[int, float]:
 def _curve(arm: Arm, runs: list[dict[int, float]], several: bool) -> Curve:
     steps = sorted(set.intersection(*(set(run) for run in runs)))
     values = np.asarray([smooth([run[step] for step in steps]) for run in runs])
-    name = arm.name if arm.strategy in ("dense", "frozen") else f"{arm.name} {arm.sparsity:g}"
+    low, high = _band(values)
+    name = arm.name if arm.strategy in ("dense", "frozen") else f"{arm.name} {arm.amount}"
     return Curve(
         label=f"{arm.section.model} {arm.section.algorithm} {name}" if several else name,
         n_seeds=len(runs),
         steps=np.asarray(steps, dtype=np.float64),
         mean=values.mean(axis=0),
-        low=values.min(axis=0),
-        high=values.max(axis=0),
+        low=low,
+        high=high,
     )
+
+
+def _band(values: Floats) -> tuple[Floats, Floats]:
+    """Return the band around the mean of `values`, [seeds, steps]."""
+    seeds = len(values)
+    if seeds < FEW_SEEDS:
+        return values.min(axis=0), values.max(axis=0)
+    half = float(stdtrit(seeds - 1, 0.975)) * values.std(axis=0, ddof=1) / np.sqrt(seeds)
+    mean = values.mean(axis=0)
+    return mean - half, mean + half
 
 
 def smooth(values: Iterable[float]) -> Floats:

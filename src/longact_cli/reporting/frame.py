@@ -1,7 +1,7 @@
 """A study as tidy data: one row per score, one row per answered question, and what is missing."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
@@ -9,14 +9,22 @@ import pandas as pd
 
 from longact_cli.errors import NotFoundError
 from longact_cli.results import EvalResult, SampleResult
-from longact_cli.tracking.query import TrackedCell, list_studies, read_samples, read_study
+from longact_cli.tracking.query import (
+    TrackedCell,
+    list_studies,
+    read_curve,
+    read_samples,
+    read_study,
+)
 
+UPDATE_RATIO = "mask/update_ratio"
 _CELL_COLUMNS = ("cell", "model", "algorithm", "arm", "sparsity", "seed")
 SAMPLE_COLUMNS = (
     *_CELL_COLUMNS,
-    *("benchmark", "task", "context_length", "sample", "score", "failed", "truncated"),
+    *("benchmark", "task", "context_length", "difficulty", "sample", "score", "failed"),
+    *("truncated", "document", "protocol", "run_id", "commit"),
 )
-SCORE_COLUMNS = (*_CELL_COLUMNS, *EvalResult._fields)
+SCORE_COLUMNS = (*_CELL_COLUMNS, *EvalResult._fields, "run_id", "commit")
 
 
 class Missing(NamedTuple):
@@ -26,9 +34,10 @@ class Missing(NamedTuple):
     label: str
     state: str
     reason: str
+    command: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Study:
     """Everything a report says, read once.
 
@@ -39,6 +48,9 @@ class Study:
         samples: One row per question and finished eval cell, `SAMPLE_COLUMNS`; `score` is NaN
             exactly where `failed`.
         missing: The cells that are not finished.
+        achieved: By digest of the train cell, the mean fraction of rows that were updated, where
+            the mask was chosen by mass.
+        places: By digest, the study in MLflow that holds the cell.
     """
 
     name: str
@@ -46,6 +58,8 @@ class Study:
     scores: pd.DataFrame
     samples: pd.DataFrame
     missing: tuple[Missing, ...]
+    achieved: Mapping[str, float] = field(default_factory=dict)
+    places: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def scored(self) -> tuple[TrackedCell, ...]:
@@ -58,30 +72,77 @@ def is_scored(cell: TrackedCell) -> bool:
     return cell.stage == "eval" and cell.status == "FINISHED"
 
 
-def load_study(uri: str, name: str) -> Study:
-    """Read a study from MLflow.
+def load_study(uri: str, *names: str) -> Study:
+    """Read one study from MLflow, or several as one: equal cells are counted once.
 
     Raises:
         NotFoundError: There is no such study, or it has no finished eval cell.
         TrackingError: MLflow failed.
     """
-    cells = read_study(uri, name)
-    if not cells:
-        raise _no_study(uri, name)
-    scored = [cell for cell in cells if is_scored(cell)]
+    cells: dict[str, TrackedCell] = {}
+    places: dict[str, str] = {}
+    for name in dict.fromkeys(names):
+        found = read_study(uri, name)
+        if not found:
+            raise _no_study(uri, name)
+        for cell in found:
+            if cell.digest not in cells or cells[cell.digest].status != "FINISHED":
+                cells[cell.digest], places[cell.digest] = cell, name
+    title = " + ".join(dict.fromkeys(names))
+    scored = [cell for cell in cells.values() if is_scored(cell)]
     if not scored:
-        states = sorted({cell.state for cell in cells if cell.stage == "eval"})
-        raise NotFoundError(
-            f"study '{name}' has no finished evaluation ({len(cells)} cells, evaluations are: "
-            f"{', '.join(states) or 'not planned'}); run its `longact ablate` command again"
-        )
+        raise _nothing_scored(title, cells.values())
+    samples = ((cell, _samples(uri, places[cell.digest], cell)) for cell in scored)
+    study = make_study(title, tuple(cells.values()), samples, _achieved(uri, cells.values()))
+    return replace(study, places=places)
+
+
+def make_study(
+    name: str,
+    cells: tuple[TrackedCell, ...],
+    samples: Iterable[tuple[TrackedCell, Sequence[SampleResult]]],
+    achieved: Mapping[str, float],
+) -> Study:
+    """Arrange cells and their answers as a study.
+
+    Args:
+        name: For titles.
+        cells: All cells, finished or not.
+        samples: The answers of each finished eval cell.
+        achieved: See `Study`.
+    """
     return Study(
         name=name,
         cells=cells,
-        scores=_frame(_score_rows(scored), SCORE_COLUMNS),
-        samples=_frame(_sample_rows(uri, name, scored), SAMPLE_COLUMNS),
+        scores=_score_frame(cell for cell in cells if is_scored(cell)),
+        samples=_sample_frame(samples),
         missing=tuple(_missing(cell) for cell in cells if cell.status != "FINISHED"),
+        achieved=achieved,
     )
+
+
+def _nothing_scored(name: str, cells: Collection[TrackedCell]) -> NotFoundError:
+    states = sorted({cell.state for cell in cells if cell.stage == "eval"})
+    return NotFoundError(
+        f"study '{name}' has no finished evaluation ({len(cells)} cells, evaluations are: "
+        f"{', '.join(states) or 'not planned'}); run its `longact ablate` command again"
+    )
+
+
+def _samples(uri: str, study: str, cell: TrackedCell) -> Sequence[SampleResult]:
+    return () if cell.run_id is None else read_samples(uri, study, cell.run_id)
+
+
+def _achieved(uri: str, cells: Iterable[TrackedCell]) -> dict[str, float]:
+    """Return the mean of the logged update ratios of each finished run whose mask had a mass."""
+    found = {}
+    for cell in cells:
+        by_mass = cell.params.get("mask.mass", "null") != "null"
+        if by_mass and cell.stage == "train" and cell.run_id and cell.status == "FINISHED":
+            points = read_curve(uri, cell.run_id, UPDATE_RATIO)
+            if points:
+                found[cell.digest] = sum(point.value for point in points) / len(points)
+    return found
 
 
 def _no_study(uri: str, name: str) -> NotFoundError:
@@ -96,42 +157,51 @@ def _no_study(uri: str, name: str) -> NotFoundError:
     return NotFoundError(f"there is no study '{name}' in {uri}; it has: {', '.join(known)}.{hint}")
 
 
-def _frame(rows: Iterable[dict[str, Any]], columns: tuple[str, ...]) -> pd.DataFrame:
-    return pd.DataFrame(list(rows), columns=list(columns))
+def _head(cell: TrackedCell) -> tuple[Any, ...]:
+    return (cell.digest, cell.model, cell.algorithm, cell.arm, cell.sparsity, cell.seed)
 
 
-def _cell_values(cell: TrackedCell) -> dict[str, Any]:
-    values = (cell.digest, cell.model, cell.algorithm, cell.arm, cell.sparsity, cell.seed)
-    return dict(zip(_CELL_COLUMNS, values, strict=True))
+def _score_frame(cells: Iterable[TrackedCell]) -> pd.DataFrame:
+    rows = [
+        (*_head(cell), *result, cell.run_id, cell.git_commit)
+        for cell in cells
+        for result in cell.results
+    ]
+    return pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
 
 
-def _score_rows(cells: Iterable[TrackedCell]) -> Iterator[dict[str, Any]]:
-    for cell in cells:
-        for result in cell.results:
-            yield _cell_values(cell) | result._asdict()
+def _sample_frame(
+    samples: Iterable[tuple[TrackedCell, Sequence[SampleResult]]],
+) -> pd.DataFrame:
+    rows = []
+    for cell, answers in samples:
+        head = _head(cell)
+        tail = (cell.params.get("benchmark.protocol"), cell.run_id, cell.git_commit)
+        rows += [(*head, *_answer(answer), *tail) for answer in answers]
+    return pd.DataFrame(rows, columns=list(SAMPLE_COLUMNS))
 
 
-def _sample_rows(uri: str, study: str, cells: Iterable[TrackedCell]) -> Iterator[dict[str, Any]]:
-    for cell in cells:
-        if cell.run_id is not None:
-            for sample in read_samples(uri, study, cell.run_id):
-                yield _cell_values(cell) | _sample_values(sample)
-
-
-def _sample_values(sample: SampleResult) -> dict[str, Any]:
-    return {
-        "benchmark": sample.benchmark,
-        "task": sample.task,
-        "context_length": sample.context_length,
-        "sample": sample.id,
-        "score": float("nan") if sample.score is None else sample.score,
-        "failed": sample.score is None,
-        "truncated": sample.truncated,
-    }
+def _answer(sample: SampleResult) -> tuple[Any, ...]:
+    failed = sample.score is None
+    return (
+        sample.benchmark,
+        sample.task,
+        sample.context_length,
+        sample.difficulty or "",
+        sample.id,
+        float("nan") if failed else sample.score,
+        failed,
+        sample.truncated,
+        sample.document,
+    )
 
 
 def _missing(cell: TrackedCell) -> Missing:
     reason = cell.error or ("never started" if cell.state == "pending" else "no reason recorded")
     if cell.state == "running":
         reason = "still running, or its run was killed"
-    return Missing(cell.digest, cell.label, cell.state, " ".join(reason.split())[:200])
+    command = cell.command or "longact ablate"
+    if cell.state in ("failed", "blocked") and command.startswith("longact ablate"):
+        command += " --retry-failed"
+    said = " ".join(reason.split())[:200]
+    return Missing(cell.digest, cell.label, cell.state, said, command)

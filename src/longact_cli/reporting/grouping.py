@@ -2,6 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -12,6 +14,9 @@ from longact_cli.reporting.frame import Study, is_scored
 from longact_cli.tracking.query import TrackedCell
 
 _AXES = ("model.name", "algorithm.name", "mask.strategy", "mask.sparsity", "benchmark.name", "seed")
+# Masks that do not look at activations: where and how those are measured is no difference.
+_ACTIVATION_FREE = ("random", "frozen", "gradient", "weight", "wanda")
+_ACTIVATIONS = ("mask.statistic", "mask.site")
 _NOT_SCIENCE = (
     "executor.",
     "algorithm.checkpoint_every",
@@ -20,6 +25,7 @@ _NOT_SCIENCE = (
 )
 
 
+@lru_cache(maxsize=4)
 def collect_arms(study: Study) -> tuple[Arm, ...]:
     """Group a study's eval cells; an arm of which nothing is finished has no seeds.
 
@@ -36,21 +42,24 @@ def collect_arms(study: Study) -> tuple[Arm, ...]:
         for cell in group:
             split[(*head, *sorted(_variant(cell, varying).items()))].append(cell)
     by_cell = {str(name): part for name, part in study.samples.groupby("cell", sort=False)}
-    arms = [
-        _arm(section, group, _variant(group[0], varying), by_cell)
-        for group in split.values()
-        for section in _sections(group[0], cells)
-    ]
+    sections = _sections(cells)
+    arms = []
+    for group in split.values():
+        arm = _arm(group, _variant(group[0], varying), by_cell, study.achieved)
+        places = sections[arm.section] if arm.strategy == BASE_ARM else (arm.section,)
+        arms += [replace(arm, section=section) for section in places]
     return tuple(sorted(arms, key=_order))
 
 
-def _sections(cell: TrackedCell, cells: Iterable[TrackedCell]) -> list[Section]:
-    """Return the sections an eval cell belongs to: the base is in those of all algorithms."""
-    algorithms: set[str | None] = {cell.algorithm}
-    if cell.arm == BASE_ARM:
-        peers = (c for c in cells if (c.model, c.benchmark) == (cell.model, cell.benchmark))
-        algorithms = {peer.algorithm for peer in peers} - {None} or {None}
-    return [Section(cell.model, name, cell.benchmark or "") for name in sorted(algorithms, key=str)]
+def _sections(cells: Iterable[TrackedCell]) -> dict[Section, tuple[Section, ...]]:
+    """Return where the base of each model and benchmark belongs: with every algorithm there is."""
+    algorithms: dict[Section, set[str]] = defaultdict(set)
+    for cell in cells:
+        algorithms[Section(cell.model, None, cell.benchmark or "")] |= {cell.algorithm or ""} - {""}
+    return {
+        key: tuple(key._replace(algorithm=name) for name in sorted(names)) or (key,)
+        for key, names in algorithms.items()
+    }
 
 
 def _settings(cell: TrackedCell) -> dict[str, str]:
@@ -75,8 +84,8 @@ def _variant(cell: TrackedCell, varying: set[str]) -> dict[str, str]:
         ignored = ("algorithm.", "data.", "mask.")
     elif cell.arm == "dense":
         ignored = ("mask.",)
-    elif cell.arm in ("random", "frozen"):
-        ignored = ("mask.statistic", "mask.site")
+    elif cell.arm in _ACTIVATION_FREE:
+        ignored = _ACTIVATIONS
     settings = _settings(cell)
     return {
         key: settings[key] for key in varying if key in settings and not key.startswith(ignored)
@@ -84,10 +93,10 @@ def _variant(cell: TrackedCell, varying: set[str]) -> dict[str, str]:
 
 
 def _arm(
-    section: Section,
     group: list[TrackedCell],
     variant: Mapping[str, str],
     samples: Mapping[str, pd.DataFrame],
+    achieved: Mapping[str, float],
 ) -> Arm:
     finished = sorted(
         (cell for cell in group if is_scored(cell) and cell.digest in samples),
@@ -95,24 +104,46 @@ def _arm(
     )
     answers = [_answers(samples[cell.digest]) for cell in finished]
     questions = tuple(sorted({question for row in answers for question in row}))
-    scores = [[row.get(question, np.nan) for question in questions] for row in answers]
+    place = {question: i for i, question in enumerate(questions)}
+    scores = np.full((len(answers), len(questions)), np.nan)
+    truncated = np.zeros(scores.shape, dtype=np.bool_)
+    for i, row in enumerate(answers):
+        columns = [place[question] for question in row]
+        scores[i, columns] = [score for score, _ in row.values()]
+        truncated[i, columns] = [cut for _, cut in row.values()]
+    head = group[0]
+    ratios = [achieved[cell.parent] for cell in group if cell.parent and cell.parent in achieved]
     return Arm(
-        section=section,
-        strategy=group[0].arm,
-        sparsity=group[0].sparsity,
+        section=Section(head.model, head.algorithm, head.benchmark or ""),
+        strategy=head.arm,
+        sparsity=head.sparsity,
         variant=variant,
         cells=tuple(group),
         seeds=tuple(cell.seed for cell in finished),
         questions=questions,
-        scores=np.asarray(scores, dtype=np.float64).reshape(len(answers), len(questions)),
-        n_truncated=sum(int(samples[cell.digest]["truncated"].sum()) for cell in finished),
+        scores=scores,
+        n_truncated=int(truncated.sum()),
+        scored=tuple(finished),
+        truncated=truncated,
+        achieved=float(np.mean(ratios)) if ratios else None,
+        documents=_documents(questions, [samples[cell.digest] for cell in finished]),
     )
 
 
-def _answers(samples: pd.DataFrame) -> dict[Question, float]:
-    """Return the score of each question one cell answered."""
-    columns = (samples[name].tolist() for name in ("task", "context_length", "sample", "score"))
-    return {(task, length, name): score for task, length, name, score in zip(*columns, strict=True)}
+def _answers(samples: pd.DataFrame) -> dict[Question, tuple[float, bool]]:
+    """Return the score of each question one cell answered, and whether its prompt was cut."""
+    asked = (samples[name].tolist() for name in ("task", "context_length", "sample", "difficulty"))
+    found = (samples[name].tolist() for name in ("score", "truncated"))
+    return dict(zip(map(Question, *asked), zip(*found, strict=True), strict=True))
+
+
+def _documents(questions: Iterable[Question], samples: Iterable[pd.DataFrame]) -> tuple[str, ...]:
+    """Return the document of each question; empty where it has its own."""
+    known: dict[str, str] = {}
+    for part in samples:
+        if part["document"].any():
+            known |= dict(zip(part["sample"].tolist(), part["document"].tolist(), strict=True))
+    return tuple(known.get(question.sample, "") for question in questions) if known else ()
 
 
 def _order(arm: Arm) -> tuple[object, ...]:

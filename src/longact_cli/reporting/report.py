@@ -1,5 +1,7 @@
-"""A report: chosen tables and figures of one study, written to a folder."""
+"""A report: chosen tables and figures of a study, written to a folder."""
 
+import csv
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +10,37 @@ from longact_cli import __version__
 from longact_cli.errors import ConfigError
 from longact_cli.files import write_bytes
 from longact_cli.registry import unknown_name
+from longact_cli.reporting.drilldown import pick_questions
 from longact_cli.reporting.frame import Study, load_study
+from longact_cli.reporting.pivot import Pivot, pivot_table
 from longact_cli.reporting.render import FORMATS
+from longact_cli.reporting.render.latex import to_siunitx
+from longact_cli.reporting.render.page import Page, Picture, RunRow, to_page
 from longact_cli.reporting.table import Provenance, Table
 from longact_cli.reporting.tables import TABLES
 
 FIGURE_FORMATS = ("pdf", "png", "svg")
+PAGE = "html"
+CLAIMS = "claims"
+
+
+@dataclass(frozen=True)
+class ReportRequest:
+    """What to write.
+
+    Attributes:
+        tables: Names in `TABLES`.
+        formats: Some of `formats()`.
+        command: The command line, for the provenance.
+        pivot: A table of the user's own making.
+        siunitx: Whether LaTeX columns align at the decimal point.
+    """
+
+    tables: tuple[str, ...]
+    formats: tuple[str, ...]
+    command: str
+    pivot: Pivot | None = None
+    siunitx: bool = False
 
 
 @dataclass(frozen=True)
@@ -25,42 +52,41 @@ class ReportFiles:
 
 
 def formats() -> tuple[str, ...]:
-    """Return every format a report can have: those of tables, then those of figures."""
-    return (*FORMATS.names(), *FIGURE_FORMATS)
+    """Return every format a report can have: those of tables, the page, those of figures."""
+    return (*FORMATS.names(), PAGE, *FIGURE_FORMATS)
 
 
 def write_report(
-    uri: str, study: str, *, tables: Sequence[str], formats: Sequence[str], out: Path, command: str
+    uri: str, studies: Sequence[str], request: ReportRequest, *, out: Path
 ) -> ReportFiles:
-    """Write each table in each table format, and the figures in each figure format.
+    """Write each table in each table format, the figures in each figure format, and one page.
 
     Every file holds its provenance and is replaced in one step; the same runs and the same command
     give the same bytes. Figures bring a CSV file with their points.
 
     Args:
         uri: MLflow tracking URI.
-        study: Name of the study.
-        tables: Names in `TABLES`.
-        formats: Some of `formats()`.
+        studies: Names of one or more studies, read as one.
+        request: What to write.
         out: Folder, created where it is missing.
-        command: The command line, for the provenance.
 
     Raises:
         NotFoundError: There is no such study, or nothing of it is finished.
-        ConfigError: A table or format is unknown, or none is given.
+        ConfigError: A table, field or format is unknown, or none is given.
         TrackingError: MLflow failed.
     """
-    _check(tables, formats)
-    builders = [TABLES.get(name) for name in tables]
-    data = load_study(uri, study)
-    provenance = _provenance(data, command)
-    built = tuple(build(data, provenance) for build in builders)
-    files = [("runs.csv", _runs_file(data)), *_table_files(built, formats)]
-    pictures = [name for name in formats if name in FIGURE_FORMATS]
+    _check(request)
+    data = load_study(uri, *studies)
+    provenance = _provenance(data, request.command)
+    built = tuple(_tables(data, provenance, request))
+    files = [("runs.csv", _runs_file(data)), *_table_files(built, request)]
+    pictures = [name for name in request.formats if name in FIGURE_FORMATS]
     if pictures:
         from longact_cli.reporting.gallery import figure_files  # imports matplotlib
 
         files += figure_files(uri, data, pictures, provenance)
+    if PAGE in request.formats:
+        files.append(("report.html", _page(uri, data, built, provenance)))
     paths = []
     for name, content in files:
         write_bytes(out / name, content)
@@ -68,16 +94,24 @@ def write_report(
     return ReportFiles(tuple(paths), built)
 
 
-def _check(tables: Sequence[str], chosen: Sequence[str]) -> None:
-    for key, names, known in (
-        ("report.table", tables, TABLES.names()),
-        ("report.format", chosen, formats()),
-    ):
-        if not names:
-            raise ConfigError(f"{key} is empty; give some of: {', '.join(known)}")
-        for name in names:
-            if name not in known:
-                raise unknown_name(key, name, known)
+def _check(request: ReportRequest) -> None:
+    known_tables = TABLES.names()
+    for name in request.tables:
+        TABLES.get(name)
+    if not request.tables and request.pivot is None:
+        raise ConfigError(f"report.table is empty; give some of: {', '.join(known_tables)}")
+    if not request.formats:
+        raise ConfigError(f"report.format is empty; give some of: {', '.join(formats())}")
+    for name in request.formats:
+        if name not in formats():
+            raise unknown_name("report.format", name, formats())
+
+
+def _tables(study: Study, provenance: Provenance, request: ReportRequest) -> Iterator[Table]:
+    for name in request.tables:
+        yield TABLES.get(name)(study, provenance)
+    if request.pivot is not None:
+        yield pivot_table(study, provenance, request.pivot)
 
 
 def _provenance(study: Study, command: str) -> Provenance:
@@ -91,15 +125,53 @@ def _provenance(study: Study, command: str) -> Provenance:
     )
 
 
+def _runs(study: Study) -> tuple[RunRow, ...]:
+    rows = (
+        RunRow(cell.digest, cell.label, cell.status, cell.run_id or "", cell.git_commit or "")
+        for cell in study.cells
+    )
+    return tuple(sorted(rows))
+
+
 def _runs_file(study: Study) -> bytes:
-    """Return which MLflow run holds each cell of the study."""
-    rows = sorted((cell.digest, cell.run_id or "", cell.status) for cell in study.cells)
-    lines = ["cell,run_id,status", *(",".join(row) for row in rows)]
-    return ("\n".join(lines) + "\n").encode("utf-8")
+    """Return which MLflow run holds each cell of the study, and the code that made it.
+
+    A cell's name is the digest of its configuration.
+    """
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(RunRow._fields)
+    writer.writerows(row._replace(label=" ".join(row.label.split())) for row in _runs(study))
+    return stream.getvalue().encode("utf-8")
 
 
-def _table_files(tables: Sequence[Table], formats: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+def _table_files(tables: Sequence[Table], request: ReportRequest) -> Iterator[tuple[str, bytes]]:
     for table in tables:
-        for name in formats:
-            if name not in FIGURE_FORMATS:
-                yield f"{table.name}.{name}", FORMATS.get(name)(table).encode("utf-8")
+        for name in request.formats:
+            if name in FORMATS.names():
+                aligned = name == "tex" and request.siunitx
+                render = to_siunitx if aligned else FORMATS.get(name)
+                yield f"{table.name}.{name}", render(table).encode("utf-8")
+
+
+def _page(uri: str, study: Study, tables: tuple[Table, ...], provenance: Provenance) -> bytes:
+    from longact_cli.reporting.gallery import figures  # imports matplotlib
+
+    if CLAIMS in TABLES.names() and CLAIMS not in {table.name for table in tables}:
+        tables = (TABLES.get(CLAIMS)(study, provenance), *tables)
+    pictures = tuple(
+        Picture(figure.title, figure.draw(("svg",), provenance)[0][1])
+        for figure in figures(uri, study, provenance)
+    )
+    done = len(study.scored)
+    planned = sum(cell.stage == "eval" for cell in study.cells)
+    page = Page(
+        title=f"longact report: {study.name}",
+        lead=f"{done} of {planned} evaluations finished, {len(study.samples)} answers.",
+        tables=tables,
+        pictures=pictures,
+        questions=pick_questions(uri, study),
+        runs=_runs(study),
+        provenance=provenance,
+    )
+    return to_page(page).encode("utf-8")

@@ -6,8 +6,10 @@ from typing import Literal, NamedTuple
 
 from longact_cli.reporting.stats import Estimate
 
-Kind = Literal["text", "count", "percent", "points"]
+Kind = Literal["text", "count", "percent", "points", "number"]
 MISSING = "--"
+DECIMALS = 12
+"""Digits written to files for programs: sums may differ behind them from machine to machine."""
 _SCALE = 100.0
 
 
@@ -38,9 +40,11 @@ class Provenance(NamedTuple):
 
 
 class Column(NamedTuple):
-    """One column. `percent` and `points` hold fractions in 0..1 and -1..1, shown times 100.
+    """One column.
 
-    A compact column shows no intervals; files for programs still hold them.
+    `percent` and `points` hold fractions in 0..1 and -1..1, shown times 100; `number` holds any
+    other measure, shown with two decimals. A compact column shows no intervals; files for programs
+    still hold them.
     """
 
     key: str
@@ -56,20 +60,43 @@ class Column(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One place of a table: a value with its interval, a text in its stead, or nothing known."""
+    """One place of a table: a value with its interval, a text in its stead, or nothing known.
+
+    Attributes:
+        bold: Best of its column, and the difference to the declared baseline excludes 0.
+        second: Second best of its column.
+        mark: Footnote signs.
+        n: Questions that entered.
+        seeds: Training seeds that entered.
+        cells: First twelve digits of the digests of the cells it was computed from.
+    """
 
     value: float | int | str | None = None
     low: float | None = None
     high: float | None = None
     bold: bool = False
     mark: str = ""
+    second: bool = False
+    n: int | None = None
+    seeds: int | None = None
+    cells: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, estimate: Estimate | None, *, bold: bool = False) -> "Entry":
+    def of(
+        cls, estimate: Estimate | None, *, bold: bool = False, cells: tuple[str, ...] = ()
+    ) -> "Entry":
         """Return the entry of an estimate; missing where it is None or undefined (NaN)."""
         if estimate is None or estimate.value != estimate.value:
             return cls()
-        return cls(estimate.value, estimate.low, estimate.high, bold)
+        return cls(
+            estimate.value,
+            estimate.low,
+            estimate.high,
+            bold,
+            n=estimate.n_questions,
+            seeds=estimate.n_seeds,
+            cells=cells,
+        )
 
     def number(self, column: Column) -> str:
         """Return the value as shown, without interval and mark; `--` where it is missing."""
@@ -85,6 +112,8 @@ class Entry(NamedTuple):
 def _shown(value: float | int | str, kind: Kind) -> str:
     if isinstance(value, str) or kind in ("text", "count"):
         return str(value)
+    if kind == "number":
+        return f"{value:.2f}"
     scaled = round(value * _SCALE, 1) + 0.0  # + 0.0 turns -0.0 into 0.0
     return f"{scaled:+.1f}" if kind == "points" and scaled else f"{scaled:.1f}"
 

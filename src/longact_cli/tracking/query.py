@@ -1,9 +1,9 @@
 """The reader: a study's cells, scores, samples and curves, from MLflow alone."""
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from longact_cli.results import EvalResult, MetricPoint, SampleResult, Stage
 from longact_cli.tracking import TrackingError, artifact_folder, database_file
 from longact_cli.tracking.client import connect, translated
 from longact_cli.tracking.store import PLAN_FILE
+from longact_cli.tracking.sync import MEASURE_TAGS
 
 _PAGE = 500
 
@@ -30,6 +31,10 @@ class TrackedCell:
         state: Ours: done, failed, interrupted, blocked, running, pending.
         params: The configuration, dotted keys to text.
         results: Scores of a finished eval cell.
+        command: The command whose plan asked for this cell; the last one where several did.
+        seconds: From the start of the cell's process to its end.
+        metrics: The last value of each training metric, and `tokens`, `training_seconds` and
+            `peak_memory_bytes` where the cell recorded them.
     """
 
     digest: str
@@ -52,6 +57,9 @@ class TrackedCell:
     error: str | None
     params: Mapping[str, str]
     results: tuple[EvalResult, ...]
+    command: str | None = None
+    seconds: float | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 def list_studies(uri: str) -> tuple[str, ...]:
@@ -89,10 +97,12 @@ def read_study(uri: str, study: str) -> tuple[TrackedCell, ...]:
         if experiment is None:
             return ()
         cells = {}
-        for run in _runs(client, experiment.experiment_id, "plan"):
+        commands: dict[str, str | None] = {}
+        for run in _by_start(_runs(client, experiment.experiment_id, "plan")):
             for planned in _planned(uri, study, run):
                 cell = _cell(planned["tags"], planned["params"])
                 cells[cell.digest] = cell
+                commands[cell.digest] = run.data.tags.get("longact.command")
         for run in _runs(client, experiment.experiment_id, "cell"):
             cell = _cell(run.data.tags, run.data.params)
             cells[cell.digest] = replace(
@@ -100,8 +110,11 @@ def read_study(uri: str, study: str) -> tuple[TrackedCell, ...]:
                 run_id=run.info.run_id,
                 status=run.info.status,
                 results=_results(uri, study, run),
+                seconds=_seconds(run),
+                metrics=_last_values(run),
             )
-    return tuple(sorted(cells.values(), key=lambda cell: (cell.label, cell.digest)))
+    known = (replace(cell, command=commands.get(cell.digest)) for cell in cells.values())
+    return tuple(sorted(known, key=lambda cell: (cell.label, cell.digest)))
 
 
 def read_samples(uri: str, study: str, run_id: str) -> tuple[SampleResult, ...]:
@@ -168,6 +181,21 @@ def _cell(tags: Mapping[str, str], params: Mapping[str, str]) -> TrackedCell:
         params=params,
         results=(),
     )
+
+
+def _by_start(runs: Iterable[Run]) -> list[Run]:
+    return sorted(runs, key=lambda run: (run.info.start_time or 0, run.info.run_id))
+
+
+def _seconds(run: Run) -> float | None:
+    start, end = run.info.start_time, run.info.end_time
+    return None if start is None or end is None else float(end - start) / 1000
+
+
+def _last_values(run: Run) -> dict[str, float]:
+    tags = run.data.tags
+    recorded = {name: float(tags[tag]) for name, tag in MEASURE_TAGS.items() if tag in tags}
+    return {name: float(value) for name, value in run.data.metrics.items()} | recorded
 
 
 def _planned(uri: str, study: str, run: Run) -> list[dict[str, dict[str, str]]]:

@@ -21,6 +21,12 @@ RUN_STATUS: dict[State, str] = {
     "interrupted": "KILLED",
     "blocked": "KILLED",
 }
+# What a cell measures about itself: name for readers, tag in MLflow (key of its provenance).
+MEASURE_TAGS = {
+    "tokens": "longact.tokens",
+    "training_seconds": "longact.seconds",
+    "peak_memory_bytes": "longact.peak_memory_bytes",
+}
 ENDED = ("done", "failed", "interrupted", "blocked")
 
 _MAX_TAG = 5000
@@ -118,6 +124,8 @@ def state_tags(status: Status, directory: CellDir) -> dict[str, str]:
         tags |= {"longact.git_commit": commit + dirty, "mlflow.source.git.commit": commit}
     if version := provenance.get("longact"):
         tags["longact.version"] = version
+    measured = {tag: provenance.get(tag.removeprefix("longact.")) for tag in MEASURE_TAGS.values()}
+    tags |= {tag: str(value) for tag, value in measured.items() if value is not None}
     packages = provenance.get("packages", {})
     return tags | {f"longact.package.{name}": value for name, value in packages.items()}
 

@@ -4,14 +4,15 @@ import csv
 import io
 from collections.abc import Iterator
 
-from longact_cli.reporting.table import Column, Entry, Table
+from longact_cli.reporting.table import DECIMALS, Column, Entry, Table
 
 
 def to_csv(table: Table) -> str:
     """Return the rows below comment lines that start with `#` (provenance, notes, missing cells).
 
-    Scores and differences are fractions, not percent; each has columns for its 95 % interval. An
-    empty field is a number that is missing or has no meaning in that row.
+    Scores and differences are fractions, not percent; each has columns for its 95 % interval,
+    its number of questions and of seeds. An empty field is a number that is missing or has no
+    meaning in that row.
     """
     stream = io.StringIO()
     comments = (*table.provenance.lines(), *table.notes, *(f"missing: {m}" for m in table.missing))
@@ -29,12 +30,24 @@ def to_csv(table: Table) -> str:
 def _names(column: Column) -> tuple[str, ...]:
     if column.kind in ("text", "count"):
         return (column.key,)
-    return (column.key, f"{column.key}_low", f"{column.key}_high")
+    if column.kind == "number":
+        return (column.key,)
+    tails = ("", "_low", "_high", "_n", "_seeds")
+    return tuple(f"{column.key}{tail}" for tail in tails)
 
 
 def _values(entry: Entry, column: Column) -> Iterator[str]:
     if column.kind in ("text", "count"):
         yield "" if entry.value is None else str(entry.value)
         return
+    if column.kind == "number":
+        yield _real(entry.value)
+        return
     for value in (entry.value, entry.low, entry.high):
-        yield repr(float(value)) if isinstance(value, (int, float)) else ""
+        yield _real(value)
+    for count in (entry.n, entry.seeds):
+        yield "" if count is None else str(count)
+
+
+def _real(value: float | str | None) -> str:
+    return repr(round(float(value), DECIMALS)) if isinstance(value, (int, float)) else ""

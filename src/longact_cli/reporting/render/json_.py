@@ -2,12 +2,18 @@
 
 import json
 from dataclasses import asdict
+from typing import Any
 
-from longact_cli.reporting.table import Table
+from longact_cli.reporting.table import DECIMALS, Entry, Table
+
+_DEFAULTS = Entry()._asdict()
 
 
 def to_json(table: Table) -> str:
-    """Return the table; scores and differences are fractions, missing values are null."""
+    """Return the table; scores and differences are fractions, a missing value is null.
+
+    An entry names what it has beside its value: interval, ranks, n, seeds, cells.
+    """
     data = asdict(table) | {
         "columns": [column._asdict() for column in table.columns],
         "provenance": table.provenance._asdict(),
@@ -16,7 +22,7 @@ def to_json(table: Table) -> str:
                 "title": section.title,
                 "rows": [
                     {
-                        column.key: entry._asdict()
+                        column.key: _entry(entry)
                         for entry, column in zip(row, table.columns, strict=True)
                     }
                     for row in section.rows
@@ -26,3 +32,12 @@ def to_json(table: Table) -> str:
         ],
     }
     return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _entry(entry: Entry) -> dict[str, Any]:
+    known = {key: value for key, value in entry._asdict().items() if value != _DEFAULTS[key]}
+    return {"value": None} | {key: _rounded(value) for key, value in known.items()}
+
+
+def _rounded(value: object) -> object:
+    return round(value, DECIMALS) if isinstance(value, float) else value

@@ -1,4 +1,6 @@
-"""A table as LaTeX with booktabs; needs no other package."""
+"""A table as LaTeX with booktabs, and with siunitx where columns shall align at the point."""
+
+from collections.abc import Callable
 
 from longact_cli.reporting.table import Column, Entry, Section, Table
 
@@ -20,24 +22,44 @@ _ESCAPES = {
     "[": "{[}",
     "]": "{]}",
     "*": "{*}",
+    "†": r"\textdagger{}",
+    "‡": r"\textdaggerdbl{}",
+    "§": r"\textsection{}",
+    "…": r"\ldots{}",
 }
 _LIGATURES = (("--", "-{}-"), ("--", "-{}-"), ("``", "`{}`"), ("''", "'{}'"))
 _LAST_LATIN = 0x17F
 
 
+_CellWriter = Callable[[Entry, Column], str]
+
+
 def to_latex(table: Table) -> str:
     r"""Return a `table` environment, to be included with `\input` under `\usepackage{booktabs}`."""
+    columns = "".join("r" if column.is_number else "l" for column in table.columns)
+    return _environment(table, columns, _entry, packages=r"\usepackage{booktabs}")
+
+
+def to_siunitx(table: Table) -> str:
+    r"""Return the same with `S` columns, which align numbers; needs `\usepackage{siunitx}` too."""
+    columns = "".join(_s_column(table, i) for i in range(len(table.columns)))
+    packages = r"\usepackage{booktabs}, \usepackage{siunitx}"
+    return _environment(table, columns, _s_entry, packages=packages)
+
+
+def _environment(table: Table, columns: str, write: _CellWriter, *, packages: str) -> str:
+    braced = write is _s_entry
     lines = [
         *(f"% {_plain(line)}" for line in table.provenance.lines()),
-        r"% \usepackage[T1]{fontenc}, \usepackage{booktabs}",
+        rf"% \usepackage[T1]{{fontenc}}, \usepackage{{textcomp}}, {packages}",
         r"\begin{table}[t]",
         r"\centering",
         r"\small",
         rf"\caption{{{escape(table.title)}}}",
-        rf"\begin{{tabular}}{{{''.join('r' if c.is_number else 'l' for c in table.columns)}}}",
+        rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
-        *_header(table),
-        *(line for section in table.sections for line in _section(table, section)),
+        *_header(table, braced=braced),
+        *(line for section in table.sections for line in _section(table, section, write)),
         r"\bottomrule",
         r"\end{tabular}",
         *_below(table),
@@ -68,7 +90,7 @@ def _plain(line: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in line)
 
 
-def _header(table: Table) -> list[str]:
+def _header(table: Table, *, braced: bool) -> list[str]:
     lines = []
     if table.has_groups:
         groups, rules, start = [], [], 1
@@ -78,25 +100,64 @@ def _header(table: Table) -> list[str]:
                 rules.append(rf"\cmidrule(lr){{{start}-{start + width - 1}}}")
             start += width
         lines += [" & ".join(groups) + r" \\", " ".join(rules)]
-    return [*lines, " & ".join(escape(column.title) for column in table.columns) + r" \\"]
+    titles = (escape(column.title) for column in table.columns)
+    shown = (f"{{{title}}}" for title in titles) if braced else titles
+    return [*lines, " & ".join(shown) + r" \\"]
 
 
-def _section(table: Table, section: Section) -> list[str]:
+def _section(table: Table, section: Section, write: _CellWriter) -> list[str]:
     lines = [r"\midrule"]
     if section.title:
         width = len(table.columns)
         lines.append(rf"\multicolumn{{{width}}}{{l}}{{\textit{{{escape(section.title)}}}}} \\")
     for row in section.rows:
-        cells = (_entry(entry, column) for entry, column in zip(row, table.columns, strict=True))
+        cells = (write(entry, column) for entry, column in zip(row, table.columns, strict=True))
         lines.append(" & ".join(cells) + r" \\")
     return lines
 
 
 def _entry(entry: Entry, column: Column) -> str:
     number = _minus(entry.number(column) + entry.mark, column)
-    number = rf"\textbf{{{number}}}" if entry.bold else number
-    interval = entry.interval(column).replace("-", "$-$").replace("%", r"\%")
-    return rf"{number} {{\footnotesize {interval}}}" if interval else number
+    if entry.bold:
+        number = rf"\textbf{{{number}}}"
+    elif entry.second:
+        number = rf"\underline{{{number}}}"
+    interval = _interval(entry, column)
+    return rf"{number} {interval}" if interval else number
+
+
+def _interval(entry: Entry, column: Column) -> str:
+    text = entry.interval(column).replace("-", "$-$")
+    return rf"{{\footnotesize {text}}}" if text else ""
+
+
+def _s_column(table: Table, place: int) -> str:
+    """Return an `S` column wide enough for its numbers; `l` for texts."""
+    column = table.columns[place]
+    if not column.is_number:
+        return "l"
+    entries = [row[place] for section in table.sections for row in section.rows]
+    shown = [entry.number(column) for entry in entries if _is_number(entry)]
+    whole = max((len(text.lstrip("+-").partition(".")[0]) for text in shown), default=1)
+    digits = max((len(text.partition(".")[2]) for text in shown), default=0)
+    sign = "+" if any(text[0] in "+-" for text in shown) else ""
+    return rf"S[table-format={sign}{whole}.{digits},detect-weight,mode=text]"
+
+
+def _is_number(entry: Entry) -> bool:
+    return isinstance(entry.value, (int, float))
+
+
+def _s_entry(entry: Entry, column: Column) -> str:
+    """Return a cell of an `S` column: what is no number stands in braces."""
+    if not column.is_number:
+        return _entry(entry, column)
+    if not _is_number(entry) or entry.second:
+        return f"{{{_entry(entry, column)}}}"
+    weight = r"\bfseries " if entry.bold else ""
+    behind = escape(entry.mark) + (rf"\,{text}" if (text := _interval(entry, column)) else "")
+    tail = f"{{{behind}}}" if behind else ""
+    return f"{weight}{entry.number(column)}{tail}"
 
 
 def _minus(text: str, column: Column) -> str:

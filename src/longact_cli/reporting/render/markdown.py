@@ -44,7 +44,10 @@ def _heading(column: Column) -> str:
 
 def _entry(entry: Entry, column: Column) -> str:
     number = _escape(entry.number(column) + entry.mark)
-    number = f"**{number}**" if entry.bold else number
+    if entry.bold:
+        number = f"**{number}**"
+    elif entry.second:
+        number = f"_{number}_"
     interval = entry.interval(column)
     return f"{number} {interval}" if interval else number
 

@@ -42,14 +42,14 @@ def _grid(table: Table, section: Section) -> Grid:
     )
     places = _shown(table)
     for column in (table.columns[i] for i in places):
-        title = f"to {column.title}" if column.kind == "points" else column.title
-        grid.add_column(Text(title), justify="right" if column.is_number else "left")
+        grid.add_column(Text(column.title), justify="right" if column.is_number else "left")
     for row in section.rows:
         grid.add_row(*(_entry(row[i], table.columns[i]) for i in places))
     return grid
 
 
 def _entry(entry: Entry, column: Column) -> Text:
-    text = Text(entry.number(column) + entry.mark, style="bold" if entry.bold else "")
+    style = "bold" if entry.bold else "underline" if entry.second else ""
+    text = Text(entry.number(column) + entry.mark, style=style)
     interval = entry.interval(column)
-    return text.append(f" {interval}", style="not bold dim") if interval else text
+    return text.append(f" {interval}", style="not bold not underline dim") if interval else text

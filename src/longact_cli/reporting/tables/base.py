@@ -1,23 +1,43 @@
 """The registry of tables, and what all of them say about missing cells and intervals."""
 
 from collections.abc import Callable, Iterable, Sequence
+from shlex import quote
 
 from longact_cli.registry import Registry
 from longact_cli.reporting.arms import Arm
-from longact_cli.reporting.frame import Study
+from longact_cli.reporting.frame import Missing, Study
 from longact_cli.reporting.table import Provenance, Table
 
 TableBuilder = Callable[[Study, Provenance], Table]
 TABLES: Registry[TableBuilder] = Registry("report.table")
 
 _FEW_SEEDS = 3
+_MOST_MISSING = 20
 
 
 def missing_lines(study: Study) -> tuple[str, ...]:
-    """Return one line for each cell that is not part of the numbers."""
-    return tuple(
-        f"{cell.label} ({cell.digest[:12]}): {cell.state}, {cell.reason}" for cell in study.missing
-    )
+    """Return a line for each cell that is not part of the numbers, and how to fill them.
+
+    Cells that the same command fills stand above it.
+    """
+    lines = []
+    by_command: dict[str, list[Missing]] = {}
+    for cell in study.missing:
+        by_command.setdefault(cell.command, []).append(cell)
+    for command, cells in by_command.items():
+        lines += [
+            f"{cell.label} ({cell.digest[:12]}): {cell.state}, {cell.reason}"
+            for cell in cells[:_MOST_MISSING]
+        ]
+        if len(cells) > _MOST_MISSING:
+            lines.append(f"and {len(cells) - _MOST_MISSING} more; runs.csv lists all")
+        lines.append(f"to fill: {command}")
+    return tuple(lines)
+
+
+def gap(study: Study, what: str, command: str) -> str:
+    """Return the line below a table for a place that no cell was planned for."""
+    return f"{what}: not planned; to fill: longact {command} --study {quote(study.name)}"
 
 
 def common_notes(study: Study, arms: Sequence[Arm]) -> tuple[str, ...]:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from longact_cli.reporting.stats import (
+from longact_cli.reporting.statistics import (
     difference_estimate,
     macro_mean,
     score_estimate,
@@ -137,7 +137,7 @@ def test_intervals_cover_the_truth_in_93_to_97_percent_of_worlds(seeds, seed_mat
 def test_difference_intervals_cover_the_truth_in_93_to_97_percent_of_worlds():
     generator = np.random.default_rng(12)
     strata = np.repeat([0, 1], 60)
-    hits, worlds = 0, 600
+    hits, worlds = 0, 1500
     for _ in range(worlds):
         chance = generator.random(120)
         left = (generator.random((1, 120)) < 0.8 * chance + 0.1).astype(float)
