@@ -82,6 +82,11 @@ class CellDir:
         return self.path / "DONE"
 
     @property
+    def system(self) -> Path:
+        """What the machine did while the cell ran, one sample per line."""
+        return self.path / "system.jsonl"
+
+    @property
     def progress(self) -> Path:
         """How far the running process is."""
         return self.path / "progress.json"

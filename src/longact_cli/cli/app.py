@@ -11,6 +11,7 @@ from longact_cli.cli.mask import app as mask_app
 from longact_cli.cli.models import app as models_app
 from longact_cli.cli.report import report
 from longact_cli.cli.status import status
+from longact_cli.cli.sync import sync
 from longact_cli.cli.train import train
 
 app = typer.Typer(
@@ -25,6 +26,7 @@ app.command("ablate")(ablate)
 app.command("eval")(evaluate)
 app.command("report")(report)
 app.command("status")(status)
+app.command("sync")(sync)
 app.command("doctor")(doctor)
 app.add_typer(config_app)
 app.add_typer(models_app)

@@ -73,6 +73,14 @@ class PlanProgress:
         self._last = time.time()
         self._live.update(self._render(running), refresh=True)
 
+    def warn(self, text: str) -> None:
+        """Print a remark without tearing the live table; any thread may call it."""
+        self._output.data({"event": "warning", "message": text})
+        if self._live and self._live.is_started:
+            self._live.console.print(Text(text), soft_wrap=True)
+        else:
+            self._output.note(text)
+
     def _line(self, cell: Cell, status: Status) -> None:
         event = {"event": "state", "digest": cell.digest, "label": cell.label}
         self._output.data({**event, "state": status.state, "error": status.error})
