@@ -138,7 +138,8 @@ def test_the_state_of_the_cell_decides_the_status(tracked_runs, state, status):
 
 
 @pytest.mark.parametrize(
-    ("code", "word"), [(1, "FAILED"), (-9, "KILLED"), (-15, "KILLED"), (137, "KILLED"), (2, "FAILED")]
+    ("code", "word"),
+    [(1, "FAILED"), (-9, "KILLED"), (-15, "KILLED"), (137, "KILLED"), (2, "FAILED")],
 )
 def test_a_process_that_a_signal_ended_is_killed_and_one_that_crashed_has_failed(code, word):
     assert run_status(Status("failed", exit_code=code)) == word
