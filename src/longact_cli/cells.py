@@ -156,6 +156,12 @@ def read_status(directory: CellDir) -> Status:
     return status
 
 
+def peek_status(directory: CellDir) -> Status:
+    """Return what the cell's status file says, without looking at its results: for overviews."""
+    data = read_json(directory.path / "status.json")
+    return Status(**data) if data else Status("pending")
+
+
 def write_status(directory: CellDir, status: Status) -> None:
     """Replace the cell's status."""
     write_json(directory.path / "status.json", vars(status))

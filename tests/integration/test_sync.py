@@ -1,4 +1,4 @@
-"""What MLflow may do to a sweep: be away, be locked, be killed. Nothing is lost or written twice."""
+"""MLflow may be away, locked or killed: nothing is lost and nothing is written twice."""
 
 import os
 import shutil

@@ -116,7 +116,7 @@ class PlanTracker:
             self._pace = min(_LONGEST_PAUSE, (time.monotonic() - started) / _BUSY)
 
     def _is_due(self) -> bool:
-        """Return whether to copy now; during an outage only the end, or the pause, is waited for."""
+        """Return whether to copy now; during an outage, only at the end of the plan."""
         return self._end is not None or (bool(self._waiting) and not self._pause)
 
     def _copy(self, batch: dict[str, tuple[Cell, Status | None]]) -> None:
