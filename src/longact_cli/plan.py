@@ -117,6 +117,7 @@ def train_cell(config: RunConfig, revision: Revision, *, asked_by: str = "sweep"
         "stage": "train",
         "revision": model_revision,
         **_science(config, ("model", "data", "algorithm", "mask")),
+        **_parallel_science(config),
         "seed": config.seed,
     }
     return Cell("train", config, model_revision, None, sha256_json(science), (asked_by,))
@@ -147,6 +148,17 @@ def _science(config: RunConfig, sections: Sequence[str]) -> dict[str, Any]:
         name: getattr(config, name).model_dump(mode="json", exclude=_NOT_SCIENCE.get(name))
         for name in sections
     }
+
+
+def _parallel_science(config: RunConfig) -> dict[str, Any]:
+    """Return the part of `parallel` that a result depends on; nothing for one process.
+
+    The effective batch is the same for any number of processes, but each draws its own rollouts
+    and sums in its own order: the bytes of the result, and its checkpoints, are of that number.
+    """
+    if config.parallel.processes == 1:
+        return {}
+    return {"parallel": config.parallel.model_dump(mode="json")}
 
 
 def build_plan(study: str, cells: Iterable[Cell]) -> Plan:

@@ -14,6 +14,7 @@ from longact_cli.tracking.query import TrackedCell
 _AXES = ("model.name", "algorithm.name", "mask.strategy", "mask.sparsity", "benchmark.name", "seed")
 _NOT_SCIENCE = (
     "executor.",
+    "vllm.",
     "algorithm.checkpoint_every",
     "benchmark.batch_size",
     "benchmark.base_url",

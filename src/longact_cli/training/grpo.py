@@ -16,7 +16,7 @@ from longact_cli.config.algorithm import AlgorithmConfig
 from longact_cli.masking.schedule import MaskSchedule
 from longact_cli.training.data import PromptRow
 from longact_cli.training.dynamic_sampling import DynamicSampler, RefillPrompts, Scored
-from longact_cli.training.masked import StepMask, refuse_sharding
+from longact_cli.training.masked import StepMask, fit_to_sharding
 from longact_cli.training.rollout import shared_prefix_rollout
 from longact_cli.training.shared_prefix import (
     completion_log_probs,
@@ -51,7 +51,7 @@ class LongActGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
             arguments: Passed on to TRL; its callbacks run after the mask's own.
 
         Raises:
-            ConfigError: The model is sharded, where the mask cannot act.
+            ConfigError: The model is sharded in a way in which the mask cannot act.
         """
         self._algorithm = algorithm
         self._schedule = schedule
@@ -66,7 +66,7 @@ class LongActGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
             warnings.filterwarnings("ignore", message=".*'rollout_func'.*experimental")
             super().__init__(model=model, **arguments)
         self.remove_callback(PrinterCallback)
-        refuse_sharding(self)
+        fit_to_sharding(self)
         self._selection = TokenSelection(
             algorithm, seed=self.args.seed, accelerator=self.accelerator
         )
@@ -153,9 +153,11 @@ class LongActGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
             for batch, scores in zip(window, log_probs, strict=True)
         ]
         selected = self._selection.select(scored, step=self.state.global_step)
-        tokens = sum(int(batch.counted.sum()) for batch in scored)
-        share = sum(int(rows.sum()) for rows in selected) / max(tokens, 1)
-        self._metrics["train"]["covariance/selected_fraction"].append(share)
+        counts = [sum(int(rows.sum()) for rows in selected)]
+        counts += [sum(int(batch.counted.sum()) for batch in scored)]
+        own = torch.tensor(counts, dtype=torch.float32, device=self.accelerator.device)
+        chosen, tokens = self.accelerator.reduce(own).tolist()
+        self._metrics["train"]["covariance/selected_fraction"].append(chosen / max(tokens, 1))
         return selected
 
     def _treat_selected(self, inputs: dict[str, Any], log_probs: Tensor) -> None:

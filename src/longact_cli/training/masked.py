@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longact_cli.errors import ConfigError
+from longact_cli.masking.processes import refuse_accelerate_backends
 from longact_cli.masking.schedule import MaskSchedule
 from longact_cli.training.callbacks import MaskCallback
 
@@ -49,14 +49,14 @@ class StepMask:
         return logs
 
 
-def refuse_sharding(trainer: Any) -> None:
-    """Refuse what shards parameters: there the mask cannot act.
+def fit_to_sharding(trainer: Any) -> None:
+    """Refuse sharding under which the mask cannot act, and prepare generation for FSDP2.
 
     Raises:
-        ConfigError: The model is under FSDP or DeepSpeed.
+        ConfigError: The model is under DeepSpeed or FSDP version 1.
     """
-    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
-        raise ConfigError(
-            "the row mask supports one process or DDP, not FSDP or DeepSpeed; "
-            "start without an accelerate sharding config"
-        )
+    refuse_accelerate_backends()
+    if trainer.is_fsdp_enabled:
+        # What transformers looks at: processes then generate until the last of them has finished,
+        # since every forward pass gathers weights from all.
+        trainer.model._is_fsdp_managed_module = True
