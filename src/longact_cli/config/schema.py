@@ -187,15 +187,10 @@ def parallel_complaint(
             f"{algorithm.prompts_per_step}, so that every process holds whole groups"
         )
     rollouts = algorithm.prompts_per_step * algorithm.group_size // processes
-    if algorithm.kind != "sft" and rollouts % algorithm.micro_batch_size:
+    if algorithm.kind != "sft" and rollouts % algorithm.micro_batch(processes):
         return (
             f"algorithm.micro_batch_size is {algorithm.micro_batch_size}; it must divide the "
             f"{rollouts} rollouts of a step on each of parallel.processes = {processes}"
-        )
-    if parallel.sharding == "fsdp2" and algorithm.share_prompt_prefix:
-        return (
-            "algorithm.share_prompt_prefix is true; it calls parts of the model that "
-            "parallel.sharding=fsdp2 has split: set it to false"
         )
     if algorithm.use_vllm and vllm.mode == "colocate" and processes % vllm.gpus:
         return f"vllm.gpus is {vllm.gpus}; it must divide parallel.processes = {processes}"

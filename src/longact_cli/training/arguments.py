@@ -121,7 +121,7 @@ def sft_arguments(
 def accumulation_steps(algorithm: AlgorithmConfig, processes: int = 1) -> int:
     """Return the micro-batches of one optimizer step on each process."""
     rollouts = algorithm.prompts_per_step * algorithm.group_size // processes
-    return rollouts // algorithm.micro_batch_size
+    return rollouts // algorithm.micro_batch(processes)
 
 
 def _largest_divisor(number: int, most: int) -> int:
@@ -151,7 +151,7 @@ def _with_precision(arguments: "Trained") -> "Trained":
 def _rollouts(algorithm: AlgorithmConfig, processes: int) -> Mapping[str, Any]:
     accumulation = accumulation_steps(algorithm, processes)
     return {
-        "per_device_train_batch_size": algorithm.micro_batch_size,
+        "per_device_train_batch_size": algorithm.micro_batch(processes),
         "gradient_accumulation_steps": accumulation,
         # TRL's default equals gradient_accumulation_steps: exactly on-policy, clipping never acts.
         "steps_per_generation": algorithm.updates_per_rollout * accumulation,

@@ -59,7 +59,9 @@ class LongActGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         self._scored: dict[str, Any] | None = None
         self._selected: tuple[Tensor, ...] = ()
         arguments["callbacks"] = [self._step_mask.callback, *arguments.get("callbacks", ())]
-        if algorithm.share_prompt_prefix and not arguments["args"].use_vllm:
+        settings = arguments["args"]
+        # Under FSDP2 a part of the model cannot be called by itself.
+        if algorithm.share_prompt_prefix and not (settings.use_vllm or settings.fsdp):
             arguments["rollout_func"] = shared_prefix_rollout
         with warnings.catch_warnings():
             # A contract test holds rollout_func; the reader of a log cannot act on the warning.
