@@ -142,6 +142,7 @@ def train_cell(config: RunConfig, revision: Revision, *, asked_by: str = "sweep"
         "stage": "train",
         "revision": model_revision,
         **_science(config, ("model", "data", "algorithm", "mask")),
+        **_parallel_science(config),
         "seed": config.seed,
     }
     inputs = tuple((file.key, revision(file)) for file in input_files(config))
@@ -193,8 +194,19 @@ def science_keys(cell: Cell) -> frozenset[str]:
     sections: tuple[str, ...] = ("model", "benchmark")
     if cell.arm != BASE_ARM:
         sections = ("model", "data", "algorithm", "mask", *sections[1 : 1 + (cell.stage == "eval")])
-    keys = set(_flatten(_science(cell.config, sections)))
+    keys = set(_flatten(_science(cell.config, sections) | _parallel_science(cell.config)))
     return frozenset(keys | ({"seed"} if cell.arm != BASE_ARM else set()))
+
+
+def _parallel_science(config: RunConfig) -> dict[str, Any]:
+    """Return the part of `parallel` that a result depends on; nothing for one process.
+
+    The effective batch is the same for any number of processes, but each draws its own rollouts
+    and sums in its own order: the bytes of the result, and its checkpoints, are of that number.
+    """
+    if config.parallel.processes == 1:
+        return {}
+    return {"parallel": config.parallel.model_dump(mode="json")}
 
 
 def build_plan(study: str, cells: Iterable[Cell]) -> Plan:

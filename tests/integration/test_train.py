@@ -208,11 +208,11 @@ def test_memory_savers_train_with_the_mask(setting: str, checkpoint: Path, tmp_p
     assert 0 < metric(tmp_path, "mask/kept_grad_norm_share")[1][1] < 1
 
 
-def test_a_distributed_launch_is_refused(
+def test_a_launcher_with_another_number_of_processes_is_refused(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ConfigError, match="WORLD_SIZE is 2"):
+    with pytest.raises(ConfigError, match=r"WORLD_SIZE is 2 and parallel\.processes is 1"):
         train_cell(cell(checkpoint), out=tmp_path)
 
 

@@ -76,10 +76,20 @@ def test_a_scientific_setting_changes_the_digest(override):
 
 @pytest.mark.parametrize(
     "override",
-    ["executor.workers=7", "algorithm.checkpoint_every=10", "benchmark.limit=3"],
+    [
+        "executor.workers=7",
+        "algorithm.checkpoint_every=10",
+        "benchmark.limit=3",
+        "vllm=server",
+        "parallel.processes=1",
+    ],
 )
 def test_a_setting_of_how_it_runs_does_not_change_the_training_digest(override):
     assert digest(override) == digest()
+
+
+def test_the_number_of_processes_is_science_since_each_draws_its_own_rollouts():
+    assert len({digest(), digest("parallel.processes=2"), digest("parallel.processes=4")}) == 3
 
 
 def test_other_starting_weights_are_another_cell():

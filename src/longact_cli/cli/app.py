@@ -3,7 +3,7 @@
 import typer
 
 from longact_cli.cli.ablate import ablate
-from longact_cli.cli.cell import run_one
+from longact_cli.cli.cell import run_one, run_rank
 from longact_cli.cli.config import app as config_app
 from longact_cli.cli.diff import diff
 from longact_cli.cli.doctor import doctor
@@ -38,6 +38,7 @@ app.add_typer(config_app)
 app.add_typer(models_app)
 app.add_typer(mask_app)
 app.command("_cell", hidden=True)(run_one)
+app.command("_rank", hidden=True)(run_rank)
 
 
 def _version(wanted: bool) -> None:

@@ -1,4 +1,4 @@
-"""`longact _cell DIR`: run the cell in a directory. Executors call it, people need not."""
+"""`longact _cell DIR` runs a cell, `longact _rank DIR` one of its processes: for executors."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,5 +12,19 @@ def run_one(directory: Annotated[Path, typer.Argument(help="The cell's directory
     from longact_cli.execution.child import run_cell
 
     code = run_cell(CellDir(directory.resolve()))
+    if code:
+        raise typer.Exit(code)
+
+
+def run_rank(
+    directory: Annotated[Path, typer.Argument(help="The cell's directory.")],
+    checkpoint: Annotated[str, typer.Argument(help="Folder of the starting weights.")],
+    resume: Annotated[Path | None, typer.Argument(help="Checkpoint to continue from.")] = None,
+) -> None:
+    """Run one process of a cell that has several; the cell's own process starts it."""
+    from longact_cli.cells import CellDir
+    from longact_cli.execution import ranks
+
+    code = ranks.run_rank(CellDir(directory), checkpoint=checkpoint, resume=resume)
     if code:
         raise typer.Exit(code)

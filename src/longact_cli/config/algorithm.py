@@ -45,7 +45,8 @@ class AlgorithmConfig(Frozen):
     prompts_per_step: Positive
     group_size: Positive
     micro_batch_size: Positive
-    """Rollouts per backward pass; must divide prompts_per_step x group_size."""
+    """Rollouts per backward pass and process; must divide prompts_per_step x group_size. With
+    several processes at most all that one has."""
     updates_per_rollout: Positive
     """Optimizer steps taken on one set of rollouts; 1 is exactly on-policy and never clips."""
     max_completion_tokens: Positive
@@ -64,9 +65,15 @@ class AlgorithmConfig(Frozen):
     use_vllm: bool
     share_prompt_prefix: bool
     """Read a group's common prompt once per pass. Same losses up to float rounding; needs memory
-    for a mask of (prompt + group_size x completion)^2 bytes per prompt."""
+    for a mask of (prompt + group_size x completion)^2 bytes per prompt. With several processes it
+    acts in generation only, with fsdp2 not at all."""
     checkpoint_every: Positive
     """In optimizer steps; a multiple of updates_per_rollout, since only there resume is exact."""
+
+    def micro_batch(self, processes: int) -> int:
+        """Return the rollouts of one backward pass on each of so many processes."""
+        rollouts = self.prompts_per_step * self.group_size // processes
+        return min(self.micro_batch_size, rollouts)
 
     @model_validator(mode="after")
     def _divides(self) -> "AlgorithmConfig":

@@ -120,7 +120,8 @@ def _complaint(key: str, kind: str, message: str, value: object) -> str:
     if kind == "extra_forbidden":
         return check_key(key) or f"'{key}' is not allowed here"
     if kind == "value_error":
-        return f"{key}: {message.removeprefix('Value error, ')}"
+        text = message.removeprefix("Value error, ")
+        return f"{key}: {text}" if key else text
     if kind == "missing":
         return f"{key} is not set; it must be {allowed(key)}"
     shown = f"'{value}'" if isinstance(value, str) else value

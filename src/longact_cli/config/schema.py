@@ -119,6 +119,30 @@ class BenchmarkConfig(_Frozen):
     batch_size: Positive = 16
 
 
+class ParallelConfig(_Frozen):
+    """How many processes train a cell together, one for each device."""
+
+    processes: Positive = 1
+    """They share every step: prompts_per_step x group_size stays the effective batch."""
+    sharding: Literal["ddp", "fsdp2"] = "ddp"
+    """ddp: a copy of the model on each device; fsdp2: weights and optimizer states are split."""
+
+
+class VllmConfig(_Frozen):
+    """Where rollouts are generated if `algorithm.use_vllm` is true. Not part of the science."""
+
+    mode: Literal["colocate", "server"] = "colocate"
+    """colocate: an engine inside every training process; server: `vllm serve` beside them."""
+    gpus: Positive = 1
+    """Tensor-parallel size of an engine. server: that many GPUs after those of training."""
+    memory: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.3
+    """Share of each GPU's memory that an engine takes."""
+    sleep: bool = False
+    """colocate: give the engine's memory back while the model trains."""
+    startup_seconds: Positive = 900
+    """server: how long it may take until it answers."""
+
+
 class ExecutorConfig(_Frozen):
     """How cells are run. Not part of the science: never enters a digest."""
 
@@ -137,3 +161,37 @@ class RunConfig(_Frozen):
     benchmark: BenchmarkConfig
     executor: ExecutorConfig
     seed: Annotated[int, Field(ge=0, lt=2**31)]
+    parallel: ParallelConfig = ParallelConfig()
+    vllm: VllmConfig = VllmConfig()
+
+    @model_validator(mode="after")
+    def _shares_evenly(self) -> "RunConfig":
+        complaint = parallel_complaint(self.algorithm, self.parallel, self.vllm)
+        if complaint:
+            raise ValueError(complaint)
+        return self
+
+
+def parallel_complaint(
+    algorithm: AlgorithmConfig, parallel: ParallelConfig, vllm: VllmConfig
+) -> str | None:
+    """Return what keeps several processes from sharing a step evenly, if anything."""
+    processes = parallel.processes
+    if processes == 1:
+        if parallel.sharding == "fsdp2":
+            return "parallel.sharding is fsdp2; it needs parallel.processes of at least 2"
+        return None
+    if algorithm.prompts_per_step % processes:
+        return (
+            f"parallel.processes is {processes}; it must divide algorithm.prompts_per_step = "
+            f"{algorithm.prompts_per_step}, so that every process holds whole groups"
+        )
+    rollouts = algorithm.prompts_per_step * algorithm.group_size // processes
+    if algorithm.kind != "sft" and rollouts % algorithm.micro_batch(processes):
+        return (
+            f"algorithm.micro_batch_size is {algorithm.micro_batch_size}; it must divide the "
+            f"{rollouts} rollouts of a step on each of parallel.processes = {processes}"
+        )
+    if algorithm.use_vllm and vllm.mode == "colocate" and processes % vllm.gpus:
+        return f"vllm.gpus is {vllm.gpus}; it must divide parallel.processes = {processes}"
+    return None

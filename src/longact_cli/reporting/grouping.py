@@ -19,6 +19,7 @@ _ACTIVATION_FREE = ("random", "frozen", "gradient", "weight", "wanda")
 _ACTIVATIONS = ("mask.statistic", "mask.site")
 _NOT_SCIENCE = (
     "executor.",
+    "vllm.",
     "algorithm.checkpoint_every",
     "benchmark.batch_size",
     "benchmark.base_url",

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+from accelerate import PartialState
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from longact_cli.files import read_json, sha256_file, write_json
@@ -74,6 +75,7 @@ class MarkerCallback(TrainerCallback):  # type: ignore[misc]
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
-        """Write the marker of the checkpoint that was just saved."""
+        """Write the marker of the checkpoint that every process has finished writing to."""
+        PartialState().wait_for_everyone()
         if state.is_world_process_zero:
             mark_complete(Path(args.output_dir) / f"{_PREFIX}{state.global_step}")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+from accelerate.utils import gather_object
 
 from longact_cli.training.rewards import (
     REWARDS,
@@ -67,8 +68,9 @@ class RewardFunction:
             self._rollout(trainer_state.global_step, *row)
             for row in zip(completions, completion_ids, references, sample_id, strict=True)
         ]
+        everybody = gather_object(rollouts)
         if trainer_state.is_world_process_zero:
-            self._keep(rollouts)
+            self._keep(everybody)
         return [rollout.reward for rollout in rollouts]
 
     def _keep(self, rollouts: Sequence[Rollout]) -> None:

@@ -16,7 +16,7 @@ from longact_cli.config.algorithm import AlgorithmConfig
 from longact_cli.masking.schedule import MaskSchedule
 from longact_cli.training.data import PromptRow
 from longact_cli.training.dynamic_sampling import DynamicSampler, RefillPrompts, Scored
-from longact_cli.training.masked import StepMask, refuse_sharding
+from longact_cli.training.masked import StepMask, fit_to_sharding
 from longact_cli.training.rollout import shared_prefix_rollout
 from longact_cli.training.shared_prefix import (
     completion_log_probs,
@@ -51,7 +51,7 @@ class LongActGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
             arguments: Passed on to TRL; its callbacks run after the mask's own.
 
         Raises:
-            ConfigError: The model is sharded, where the mask cannot act.
+            ConfigError: The model is sharded in a way in which the mask cannot act.
         """
         self._algorithm = algorithm
         self._schedule = schedule
@@ -59,14 +59,16 @@ class LongActGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         self._scored: dict[str, Any] | None = None
         self._selected: tuple[Tensor, ...] = ()
         arguments["callbacks"] = [self._step_mask.callback, *arguments.get("callbacks", ())]
-        if algorithm.share_prompt_prefix and not arguments["args"].use_vllm:
+        settings = arguments["args"]
+        # Under FSDP2 a part of the model cannot be called by itself.
+        if algorithm.share_prompt_prefix and not (settings.use_vllm or settings.fsdp):
             arguments["rollout_func"] = shared_prefix_rollout
         with warnings.catch_warnings():
             # A contract test holds rollout_func; the reader of a log cannot act on the warning.
             warnings.filterwarnings("ignore", message=".*'rollout_func'.*experimental")
             super().__init__(model=model, **arguments)
         self.remove_callback(PrinterCallback)
-        refuse_sharding(self)
+        fit_to_sharding(self)
         self._selection = TokenSelection(
             algorithm, seed=self.args.seed, accelerator=self.accelerator
         )
@@ -153,9 +155,11 @@ class LongActGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
             for batch, scores in zip(window, log_probs, strict=True)
         ]
         selected = self._selection.select(scored, step=self.state.global_step)
-        tokens = sum(int(batch.counted.sum()) for batch in scored)
-        share = sum(int(rows.sum()) for rows in selected) / max(tokens, 1)
-        self._metrics["train"]["covariance/selected_fraction"].append(share)
+        counts = [sum(int(rows.sum()) for rows in selected)]
+        counts += [sum(int(batch.counted.sum()) for batch in scored)]
+        own = torch.tensor(counts, dtype=torch.float32, device=self.accelerator.device)
+        chosen, tokens = self.accelerator.reduce(own).tolist()
+        self._metrics["train"]["covariance/selected_fraction"].append(chosen / max(tokens, 1))
         return selected
 
     def _treat_selected(self, inputs: dict[str, Any], log_probs: Tensor) -> None:

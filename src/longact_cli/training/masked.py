@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longact_cli.errors import ConfigError
+from longact_cli.errors import ConfigError, PrerequisiteError
+from longact_cli.masking.processes import refuse_accelerate_backends
 from longact_cli.masking.schedule import MaskSchedule
 from longact_cli.training.callbacks import MaskCallback
 
@@ -49,14 +50,26 @@ class StepMask:
         return logs
 
 
-def refuse_sharding(trainer: Any) -> None:
-    """Refuse what shards parameters: there the mask cannot act.
+def fit_to_sharding(trainer: Any) -> None:
+    """Refuse sharding under which the mask cannot act, and prepare generation for FSDP2.
 
     Raises:
-        ConfigError: The model is under FSDP or DeepSpeed.
+        ConfigError: The model is under DeepSpeed or FSDP version 1, or an environment made for
+            `accelerate launch` asks for another sharding than the configuration.
+        PrerequisiteError: The model is to be sharded and accelerate cannot do it here.
     """
-    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
-        raise ConfigError(
-            "the row mask supports one process or DDP, not FSDP or DeepSpeed; "
-            "start without an accelerate sharding config"
+    refuse_accelerate_backends()
+    if trainer.args.fsdp and not trainer.is_fsdp_enabled:
+        raise PrerequisiteError(
+            "parallel.sharding is fsdp2, and accelerate shards models on accelerators only; none "
+            "is visible: run on GPUs or set parallel.sharding=ddp"
         )
+    if trainer.is_fsdp_enabled and not trainer.args.fsdp:
+        raise ConfigError(
+            "parallel.sharding is ddp and ACCELERATE_USE_FSDP is set; unset it, or set "
+            "parallel.sharding=fsdp2"
+        )
+    if trainer.is_fsdp_enabled:
+        # What transformers looks at: processes then generate until the last of them has finished,
+        # since every forward pass gathers weights from all.
+        trainer.model._is_fsdp_managed_module = True

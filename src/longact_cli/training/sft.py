@@ -13,7 +13,7 @@ from trl import SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from longact_cli.masking.schedule import MaskSchedule
-from longact_cli.training.masked import StepMask, refuse_sharding
+from longact_cli.training.masked import StepMask, fit_to_sharding
 
 _IGNORED = -100
 
@@ -30,7 +30,7 @@ class LongActSFTTrainer(SFTTrainer):  # type: ignore[misc]
             arguments: Passed on to TRL; its callbacks run after the mask's own.
 
         Raises:
-            ConfigError: The model is sharded, where the mask cannot act.
+            ConfigError: The model is sharded in a way in which the mask cannot act.
         """
         self._schedule = schedule
         self._step_mask = StepMask(schedule)
@@ -42,7 +42,7 @@ class LongActSFTTrainer(SFTTrainer):  # type: ignore[misc]
             **arguments,
         )
         self.remove_callback(PrinterCallback)
-        refuse_sharding(self)
+        fit_to_sharding(self)
 
     def compute_loss(
         self,

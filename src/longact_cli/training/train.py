@@ -2,8 +2,6 @@
 
 import logging
 import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -45,6 +43,7 @@ from longact_cli.training.data import (
 )
 from longact_cli.training.dynamic_sampling import RefillPrompts
 from longact_cli.training.probe_prompts import probe_prompts
+from longact_cli.training.saving import save_model, whole_weights
 from longact_cli.training.stored import StoredPrompts
 from longact_cli.training.trainers import TrainerParts, build_grpo, build_sft
 
@@ -74,7 +73,7 @@ class TrainResult(NamedTuple):
 
 
 def train_cell(config: RunConfig, *, out: Path, progress: Progress | None = None) -> TrainResult:
-    """Train, or go on training, the cell in `out`.
+    """Train, or go on training, the cell in `out`, in this process alone.
 
     Writes `metrics.jsonl`, `completions/`, `checkpoints/` and, last and in one step, `model/`.
     Continues from the newest whole checkpoint; a run cut off at any point ends with the weights of
@@ -88,8 +87,53 @@ def train_cell(config: RunConfig, *, out: Path, progress: Progress | None = None
     Raises:
         ConfigError: A setting does not fit the model, e.g. prompts beyond its window.
     """
-    _refuse_many_processes()
-    checkpoint = local_checkpoint(config.model)
+    start = StartPoint.of(config, out)
+    return train_share(config, out=out, start=start, progress=progress)
+
+
+class StartPoint(NamedTuple):
+    """What has to be decided once for all processes of a cell.
+
+    Attributes:
+        checkpoint: Local folder of the starting weights.
+        resume: The checkpoint to continue from; None at the beginning.
+    """
+
+    checkpoint: str
+    resume: Path | None
+
+    @classmethod
+    def of(cls, config: RunConfig, out: Path) -> "StartPoint":
+        """Find the starting weights and the newest whole checkpoint; drop what lies after it.
+
+        Raises:
+            ConfigError: The prompts do not fit the model's window.
+            PrerequisiteError: The starting weights cannot be had.
+        """
+        checkpoint = local_checkpoint(config.model)
+        prompt_room(config, checkpoint)
+        resume = latest_checkpoint(out / "checkpoints")
+        discard_newer(out / "checkpoints", resume)
+        rewind(out / "metrics.jsonl", 0 if resume is None else checkpoint_step(resume))
+        return cls(checkpoint, resume)
+
+
+def train_share(
+    config: RunConfig, *, out: Path, start: StartPoint, progress: Progress | None = None
+) -> TrainResult:
+    """Do this process's share of training a cell; all processes of the cell call it.
+
+    Args:
+        config: The cell.
+        out: Its directory; the first process alone writes what is not its own state.
+        start: Where to begin, the same for all.
+        progress: Called as `(done, total)` after every optimizer step.
+
+    Raises:
+        ConfigError: A setting does not fit the model, or another number of processes was started.
+    """
+    _check_processes(config.parallel.processes)
+    checkpoint, resume = start
     tokenizer = load_tokenizer(checkpoint, trust_remote_code=config.model.trust_remote_code)
     max_prompt_tokens = prompt_room(config, checkpoint)
     model = load_model(checkpoint, model=config.model)
@@ -98,9 +142,6 @@ def train_cell(config: RunConfig, *, out: Path, progress: Progress | None = None
         mask_settings(config.mask, seed=config.seed),
         probe_prompts(config, tokenizer=tokenizer, max_prompt_tokens=max_prompt_tokens),
     )
-    resume = latest_checkpoint(out / "checkpoints")
-    discard_newer(out / "checkpoints", resume)
-    rewind(out / "metrics.jsonl", 0 if resume is None else checkpoint_step(resume))
     if resume is not None and (resume / MASK_FILE).exists():
         schedule.restore(resume / MASK_FILE)
     _LOG.info(describe_parts(config.algorithm))
@@ -114,7 +155,10 @@ def train_cell(config: RunConfig, *, out: Path, progress: Progress | None = None
     if progress is not None:
         trainer.add_callback(ProgressCallback(progress))
     trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
-    save_model(model, tokenizer, out / "model")
+    weights = whole_weights(trainer)
+    if trainer.is_world_process_zero():
+        save_model(model, tokenizer, out / "model", weights=weights)
+    trainer.accelerator.wait_for_everyone()
     return _summary(out / "metrics.jsonl", data_sha256=prompts_sha256(prompts, refill.start))
 
 
@@ -134,22 +178,6 @@ def mask_settings(mask: MaskConfig, *, seed: int) -> MaskSettings:
         prompts=mask.prompts,
         file=mask.file,
     )
-
-
-def save_model(
-    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", folder: Path
-) -> None:
-    """Write float32 weights, configuration and tokenizer; `folder` appears whole or not at all."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".model."))
-    try:
-        model.save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)
-        temporary.chmod(0o755)
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.replace(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def prompt_source(
@@ -245,17 +273,18 @@ def prompt_room(config: RunConfig, checkpoint: str) -> int:
     return room
 
 
-def _refuse_many_processes() -> None:
-    """Refuse a distributed launch: files of a cell have one writer.
+def _check_processes(wanted: int) -> None:
+    """Refuse a launcher's number of processes where the configuration has another one.
 
     Raises:
-        ConfigError: The launcher started more than one process.
+        ConfigError: They differ.
     """
-    processes = os.environ.get("WORLD_SIZE", "1")
-    if processes != "1":
+    started = os.environ.get("WORLD_SIZE", "1")
+    if started != str(wanted):
         raise ConfigError(
-            f"WORLD_SIZE is {processes}; a cell is trained by one process: start it without "
-            "torchrun or accelerate launch"
+            f"WORLD_SIZE is {started} and parallel.processes is {wanted}; set "
+            f"parallel.processes={started} and start longact without torchrun or accelerate "
+            "launch: a cell starts its processes itself"
         )
 
 

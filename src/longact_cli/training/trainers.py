@@ -1,5 +1,6 @@
 """Put a trainer together from the parts of a cell; TRL is imported here and not before."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from longact_cli.config.schema import RunConfig
 from longact_cli.masking.schedule import MaskSchedule
-from longact_cli.training.arguments import grpo_arguments, sft_arguments
+from longact_cli.training.arguments import EngineSettings, grpo_arguments, sft_arguments
 from longact_cli.training.completions import (
     OverlongPunishment,
     RewardFunction,
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
     from longact_cli.training.grpo import LongActGRPOTrainer
     from longact_cli.training.sft import LongActSFTTrainer
+
+SERVER_VARIABLE = "LONGACT_VLLM_URL"
+"""Environment variable with the address of the rollout server that a cell has started."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +71,8 @@ def build_grpo(parts: TrainerParts) -> "LongActGRPOTrainer":
         folder=parts.out / "checkpoints",
         seed=parts.config.seed,
         reward_weights=tuple(reward.weight for reward in rewards),
+        parallel=parts.config.parallel,
+        engine=_engine(parts),
     )
     return LongActGRPOTrainer(
         parts.model,
@@ -90,7 +96,10 @@ def build_sft(parts: TrainerParts) -> "LongActSFTTrainer":
         parts.model,
         parts.schedule,
         args=sft_arguments(
-            parts.config.algorithm, folder=parts.out / "checkpoints", seed=parts.config.seed
+            parts.config.algorithm,
+            folder=parts.out / "checkpoints",
+            seed=parts.config.seed,
+            parallel=parts.config.parallel,
         ),
         train_dataset=supervised_dataset(prompts, tokenizer=parts.tokenizer),
         processing_class=parts.tokenizer,
@@ -115,6 +124,19 @@ def cell_rewards(
         cache = overlong_cache_tokens(algorithm.overlong_cache, longest)
         rewards.append(WeightedReward(OverlongPunishment(longest=longest, cache=cache), 1.0))
     return tuple(rewards)
+
+
+def _engine(parts: TrainerParts) -> EngineSettings:
+    """Return where vLLM generates; the cell has put a server's address into the environment."""
+    vllm = parts.config.vllm
+    return EngineSettings(
+        mode=vllm.mode,
+        gpus=vllm.gpus,
+        memory=vllm.memory,
+        sleep=vllm.sleep,
+        longest=parts.config.model.max_context,
+        base_url=os.environ.get(SERVER_VARIABLE) if vllm.mode == "server" else None,
+    )
 
 
 def _prompts(parts: TrainerParts) -> int:

@@ -31,6 +31,16 @@ WRONG = {
     "algorithm.updates_per_rollout=3": (
         "algorithm: checkpoint_every is 20; it must be a multiple of updates_per_rollout = 3"
     ),
+    "parallel.processes=3": (
+        "parallel.processes is 3; it must divide algorithm.prompts_per_step = 8, so that every "
+        "process holds whole groups"
+    ),
+    "parallel.sharding=fsdp2": (
+        "parallel.sharding is fsdp2; it needs parallel.processes of at least 2"
+    ),
+    "parallel.sharding=deepspeed": (
+        "parallel.sharding is 'deepspeed'; it must be one of: ddp, fsdp2"
+    ),
 }
 
 
@@ -40,6 +50,14 @@ def test_a_wrong_setting_is_answered_in_one_line(text, message):
         compose(parse([text]))
     assert str(caught.value) == message
     assert caught.value.exit_code == 2
+
+
+def test_every_process_gets_whole_micro_batches_of_whole_groups():
+    half = compose(parse(["parallel.processes=2"])).algorithm
+    assert (half.micro_batch_size, half.micro_batch(2)) == (128, 64)
+    odd = ["algorithm.prompts_per_step=6", "algorithm.group_size=4", "parallel.processes=2"]
+    with pytest.raises(ConfigError, match="it must divide the 12 rollouts of a step on each"):
+        compose(parse([*odd, "algorithm.micro_batch_size=8"]))
 
 
 def test_all_wrong_settings_are_listed_at_once():

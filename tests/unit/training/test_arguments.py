@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from longact_cli.config.algorithm import AlgorithmConfig
+from longact_cli.config.schema import ParallelConfig
 from longact_cli.training.arguments import grpo_arguments, sft_arguments
 
 FILES = sorted((Path(__file__).parents[3] / "conf" / "algorithm").glob("*.yaml"))
@@ -27,6 +28,36 @@ def test_batches_follow_from_prompts_group_micro_batch_and_updates(tmp_path: Pat
     assert arguments.steps_per_generation == 6  # 2 updates x 3
     assert arguments.generation_batch_size == 48  # 12 prompts x 4
     assert arguments.seed == 3
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_processes_share_the_batch_of_a_step(processes: int, tmp_path: Path) -> None:
+    settings = {"prompts_per_step": 8, "group_size": 4, "micro_batch_size": 2}
+    parallel = ParallelConfig(processes=processes)
+    made = algorithm(**settings, updates_per_rollout=2)
+    arguments = grpo_arguments(made, folder=tmp_path, seed=0, parallel=parallel)
+    assert 2 * arguments.gradient_accumulation_steps * processes == 8 * 4
+    assert arguments.steps_per_generation == 2 * arguments.gradient_accumulation_steps
+    supervised = sft_arguments(
+        algorithm("sft", **settings), folder=tmp_path, seed=0, parallel=parallel
+    )
+    size = supervised.per_device_train_batch_size * supervised.gradient_accumulation_steps
+    assert size * processes == 8
+
+
+def test_a_supervised_step_leaves_no_prompt_out(tmp_path: Path) -> None:
+    odd = algorithm("sft", prompts_per_step=6, group_size=4, micro_batch_size=4)
+    arguments = sft_arguments(odd, folder=tmp_path, seed=0)
+    assert arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps == 6
+
+
+def test_fsdp2_keeps_its_checkpoints_sharded(tmp_path: Path) -> None:
+    parallel = ParallelConfig(processes=2, sharding="fsdp2")
+    plugin = grpo_arguments(
+        algorithm(), folder=tmp_path, seed=0, parallel=parallel
+    ).fsdp_plugin_args
+    assert plugin["fsdp_version"] == 2
+    assert plugin["state_dict_type"] == "SHARDED_STATE_DICT"
 
 
 def test_the_clip_range_and_the_kl_weight_reach_the_trainer(tmp_path: Path) -> None:

@@ -100,18 +100,24 @@ def test_the_filter_takes_dead_groups_out_of_the_loss_and_of_its_denominator() -
 
 
 class SecondOfTwo:
-    """The second of two processes; the other one lacks `theirs` rows in each gather."""
+    """The second of two processes; in each sum the other one has `theirs` groups, or tokens."""
 
     num_processes, process_index, device = 2, 1, torch.device("cpu")
 
-    def __init__(self, theirs: list[int]) -> None:
+    def __init__(self, theirs: list[int], rows: dict[str, Tensor] | None = None) -> None:
         self._theirs = iter(theirs)
+        self._rows = rows
 
     def gather(self, own: Tensor) -> Tensor:
-        return torch.cat([torch.tensor([next(self._theirs)]), own.reshape(1)])
+        if own.dim() == 1 and own.numel() == 1:
+            return torch.cat([torch.tensor([next(self._theirs)]), own])
+        return torch.cat([own[:0], own])  # the first process holds nothing of use here
+
+    def pad_across_processes(self, own: Tensor, **_: object) -> Tensor:
+        return own
 
 
-def test_every_process_generates_as_often_and_as_much_as_the_one_that_lacks_most() -> None:
+def test_processes_share_the_prompts_that_are_missing_altogether() -> None:
     asked: list[list[str]] = []
 
     def generate(rows) -> Scored:
@@ -119,21 +125,22 @@ def test_every_process_generates_as_often_and_as_much_as_the_one_that_lacks_most
         return scored([1.0, 0.0] * (len(rows) // 2), mark=10)
 
     drawn = sampler()
-    drawn._accelerator = SecondOfTwo([4, 0, 5])  # lacks two groups, then none; its tokens: 5
-    filled = drawn.fill(scored([1.0, 0.0, 1.0, 0.0]), generate, at=0)  # lacks nothing itself
-    assert asked == [["102", "103"]]  # 100 and 101 are the other process's
-    assert filled.batch["advantages"].tolist() == [0.0, 1.0, 2.0, 3.0]
-    assert (filled.generations, filled.generated, filled.missing) == (2, 4, 0)
-    assert filled.batch["num_items_in_batch"] == 8 + 5
+    # Of 2 groups each, the other process lacks 2 and this one lacks 1: three prompts, two each,
+    # and the last of this process's is one too many. The other one's two new groups live.
+    drawn._accelerator = SecondOfTwo([0, 2, 5])
+    filled = drawn.fill(scored([1.0, 0.0, 1.0, 1.0]), generate, at=0)
+    assert asked == [["102", "102"]]
+    assert drawn.prompts.position == 3
+    assert (filled.generations, filled.generated, filled.missing) == (2, 4 + 3, 0)
 
 
 def test_batches_of_other_lengths_are_padded_on_their_own_sides() -> None:
     short, long = (scored([1.0, 0.0]).batch, scored([0.0, 1.0], prompt=4, tokens=3, mark=5).batch)
-    joined = join([short, long], rows=3, pad_token_id=PAD)
-    assert joined["prompt_ids"].tolist() == [[PAD, 0, 0, 0], [PAD, 1, 1, 1], [5, 5, 5, 5]]
-    assert joined["prompt_mask"].tolist() == [[0, 1, 1, 1], [0, 1, 1, 1], [1, 1, 1, 1]]
-    assert joined["completion_ids"].tolist() == [[0, 0, PAD], [1, 1, PAD], [5, 5, 5]]
-    assert joined["completion_mask"].tolist() == [[1, 1, 0], [1, 1, 0], [1, 1, 1]]
+    joined = join([short, long], pad_token_id=PAD)
+    assert joined["prompt_ids"].tolist() == [[PAD, 0, 0, 0], [PAD, 1, 1, 1], [5] * 4, [6] * 4]
+    assert joined["prompt_mask"].tolist() == [[0, 1, 1, 1], [0, 1, 1, 1], [1] * 4, [1] * 4]
+    assert joined["completion_ids"].tolist() == [[0, 0, PAD], [1, 1, PAD], [5] * 3, [6] * 3]
+    assert joined["completion_mask"].tolist() == [[1, 1, 0], [1, 1, 0], [1] * 3, [1] * 3]
     assert joined["old_per_token_logps"][0].tolist() == [-0.5, -0.5, 0.0]
     assert joined["ref_per_token_logps"][0].tolist() == [-0.75, -0.75, 0.0]
     assert joined["sampling_per_token_logps"][0].tolist() == [-0.25, -0.25, 0.0]
@@ -143,7 +150,7 @@ def test_batches_of_other_lengths_are_padded_on_their_own_sides() -> None:
 def test_a_new_field_of_trl_is_not_dropped_in_silence() -> None:
     batch: dict[str, Tensor] = {**scored([1.0, 0.0]).batch, "tool_mask": torch.ones(2, 2)}
     with pytest.raises(RuntimeError, match="tool_mask"):
-        join([batch], rows=2, pad_token_id=PAD)
+        join([batch], pad_token_id=PAD)
 
 
 def test_prompts_of_replacements_go_on_where_a_checkpoint_left_them() -> None:
