@@ -3,6 +3,7 @@
 import typer
 
 from longact_cli.cli.ablate import ablate
+from longact_cli.cli.cancel import cancel
 from longact_cli.cli.cell import run_one
 from longact_cli.cli.config import app as config_app
 from longact_cli.cli.doctor import doctor
@@ -25,6 +26,7 @@ app.command("ablate")(ablate)
 app.command("eval")(evaluate)
 app.command("report")(report)
 app.command("status")(status)
+app.command("cancel")(cancel)
 app.command("doctor")(doctor)
 app.add_typer(config_app)
 app.add_typer(models_app)
