@@ -12,7 +12,9 @@ from dataclasses import replace
 
 from longact_cli.cells import (
     CellDir,
+    Status,
     cell_dir,
+    damage,
     hold,
     is_done,
     mark_done,
@@ -24,7 +26,9 @@ from longact_cli.cells import (
 )
 from longact_cli.config.schema import ModelConfig
 from longact_cli.errors import CellFailedError, CellHeldError, LongActError
-from longact_cli.execution.base import EXIT_HELD
+from longact_cli.execution.base import EXIT_HELD, EXIT_STOPPED
+from longact_cli.execution.cancelled import CellsCancelled
+from longact_cli.execution.failures import classify
 from longact_cli.execution.progress import ProgressWriter
 from longact_cli.execution.provenance import (
     add_provenance,
@@ -33,35 +37,72 @@ from longact_cli.execution.provenance import (
 )
 from longact_cli.execution.revision import revision
 from longact_cli.files import sha256_json
+from longact_cli.lease import Claim
 from longact_cli.plan import Cell, InputFile, input_files, train_cell
 from longact_cli.plan import eval_cell as plan_eval_cell
+
+_LOG = logging.getLogger(__name__)
 
 
 def run_cell(directory: CellDir) -> int:
     """Run the cell in `directory` and return the exit code of its process."""
     _die_with_parent()
+    # A cluster's notice to the job that looks after this process, not to this process.
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.WARNING)
     logging.getLogger("longact_cli").setLevel(logging.INFO)
     try:
-        with hold(directory):
-            if not is_done(directory):
-                _run(directory)
-            status = read_status(directory)
-            finished = status.finished or time.time()
-            write_status(directory, replace(status, state="done", finished=finished, error=None))
+        with hold(directory, each_tick=lambda: _stop_if_cancelled(directory)) as claim:
+            return _attempt(directory, claim)
     except CellHeldError as error:
         # The cell belongs to another process, and so does its status.
         sys.stderr.write(f"error: {error}\n")
         return EXIT_HELD
+
+
+def _attempt(directory: CellDir, claim: Claim) -> int:
+    """Run the stage and write how it ended, both while the cell is owned."""
+    try:
+        reason = damage(directory)
+        if reason is not None:
+            _mark_running(directory, reason)
+            _run(directory, claim)
+        status = read_status(directory)
+        finished = status.finished or time.time()
+        write_status(directory, replace(status, state="done", finished=finished, error=None))
+    except CellHeldError:
+        raise
     except LongActError as error:
-        return _fail(directory, str(error), code=error.exit_code)
+        return _fail(directory, error, code=error.exit_code)
     except Exception as error:  # noqa: BLE001 - the boundary of the process: recorded, then failed
         traceback.print_exc()
-        return _fail(directory, f"{type(error).__name__}: {error}", code=1)
+        return _fail(directory, error, code=1)
     return 0
 
 
-def _run(directory: CellDir) -> None:
+def _mark_running(directory: CellDir, reason: str) -> None:
+    """Note that the cell has left the queue; one that was finished once says why it runs again."""
+    status = read_status(directory)
+    if status.state != "running":
+        attempt = max(1, status.attempt)
+        running = Status("running", attempt, started=time.time(), retries=status.retries)
+        write_status(directory, running)
+    if directory.done.exists():
+        _LOG.warning("%s; running the cell again", reason)
+        directory.done.unlink()
+
+
+def _stop_if_cancelled(directory: CellDir) -> None:
+    if directory.path.name in CellsCancelled(directory.runs_dir).names():
+        sys.stderr.write("cancelled\n")
+        sys.stderr.flush()
+        if os.getpgrp() == os.getpid():
+            os.killpg(os.getpid(), signal.SIGTERM)
+        else:
+            os._exit(EXIT_STOPPED)
+
+
+def _run(directory: CellDir, claim: Claim) -> None:
     cell = read_cell(directory)
     _verify(cell, directory)
     progress = ProgressWriter(directory.progress)
@@ -70,6 +111,7 @@ def _run(directory: CellDir) -> None:
     else:
         _evaluate(cell, directory, progress)
     add_provenance(directory, peak_memory_bytes=peak_memory_bytes())
+    claim.confirm()
     mark_done(directory)
 
 
@@ -150,11 +192,18 @@ def _verify(cell: Cell, directory: CellDir) -> None:
         )
 
 
-def _fail(directory: CellDir, message: str, *, code: int) -> int:
+def _fail(directory: CellDir, error: Exception, *, code: int) -> int:
+    message = str(error) if isinstance(error, LongActError) else f"{type(error).__name__}: {error}"
     line = " ".join(message.split())
     sys.stderr.write(f"error: {line}\n")
-    status = read_status(directory)
-    failed = replace(status, state="failed", error=line, exit_code=code, finished=time.time())
+    failed = replace(
+        read_status(directory),
+        state="failed",
+        error=line,
+        exit_code=code,
+        failure=classify(error, line),
+        finished=time.time(),
+    )
     write_status(directory, failed)
     return code
 

@@ -15,8 +15,9 @@ from longact_cli.cells import Status, cell_dir, create, is_held, read_status, wr
 from longact_cli.config.compose import parse
 from longact_cli.config.sweep import expand
 from longact_cli.controls import plan_sweep
+from longact_cli.execution.failures import ended
 from longact_cli.execution.local import LocalHandle
-from longact_cli.execution.runner import Runner, RunOptions, ended
+from longact_cli.execution.runner import Runner, RunOptions
 
 SCRIPT = """
 import sys, time
@@ -167,7 +168,8 @@ def test_fail_fast_starts_nothing_after_a_failure(plan, tmp_path):
 def test_a_process_that_dies_without_a_word_has_failed():
     status = ended(Status("running", attempt=1), -9)
     assert status.state == "failed"
-    assert status.error == "killed by signal 9; see stderr.log"
+    assert status.error.startswith("killed by signal 9")
+    assert status.failure == "signal"
     assert ended(Status("running"), 0).state == "failed"
     assert ended(Status("done"), 0).state == "done"
 
