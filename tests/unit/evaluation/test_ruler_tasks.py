@@ -58,6 +58,7 @@ def test_four_keys_are_asked_for_in_one_question(source):
 def test_essays_start_again_where_they_end():
     essays = Essays("A b. C d e. F".split())
     assert essays.slice(4, 9) == "e. F A b. C"
+    assert essays.slice(3, 3) == essays.slice(12, 12) == ""
     assert essays.slice(0, 12) == "A b. C d e. F A b. C d e. F"
     assert [essays.sentences(words) for words in (1, 2, 3, 5, 6, 8, 11, 12)] == [
         *(1, 1, 2, 2, 3, 3, 4, 5),
