@@ -144,9 +144,15 @@ def eval_cell(
 
 def _science(config: RunConfig, sections: Sequence[str]) -> dict[str, Any]:
     return {
-        name: getattr(config, name).model_dump(mode="json", exclude=_NOT_SCIENCE.get(name))
+        name: getattr(config, name).model_dump(mode="json", exclude=_left_out(config, name))
         for name in sections
     }
+
+
+def _left_out(config: RunConfig, section: str) -> set[str]:
+    """Return the keys without effect on a result; data are known by their hash, if it is there."""
+    hashed = section == "benchmark" and config.benchmark.data_sha256 is not None
+    return _NOT_SCIENCE.get(section, set()) | ({"data_dir"} if hashed else set())
 
 
 def build_plan(study: str, cells: Iterable[Cell]) -> Plan:

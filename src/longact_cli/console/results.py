@@ -36,7 +36,16 @@ def show_cells(output: Output, rows: Sequence[Row]) -> None:
 def show_eval(output: Output, cell: Cell, lines: Sequence[ScoreLine]) -> None:
     """Print the scores of one evaluation in percent."""
     table = Table(title=Text(cell.label), title_justify="left")
-    for name in ("task", "length", "score %", "95 % interval", "n", "failed", "truncated"):
+    for name in (
+        "task",
+        "length",
+        "score %",
+        "95 % interval",
+        "n",
+        "failed",
+        "over all %",
+        "truncated",
+    ):
         table.add_column(name, justify="left" if name == "task" else "right")
     for line in lines:
         output.data({"event": "score", "cell": cell.digest, **_finite(line)})
@@ -48,6 +57,7 @@ def show_eval(output: Output, cell: Cell, lines: Sequence[ScoreLine]) -> None:
             f"{100 * line.low:.1f} to {100 * line.high:.1f}" if known else "--",
             str(line.n_scored),
             str(line.n_failed),
+            f"{100 * line.score_all:.1f}",
             str(line.n_truncated),
         )
     output.show(table)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from longact_cli.errors import ConfigError, PrerequisiteError
+from longact_cli.errors import ConfigError
 from longact_cli.evaluation.ruler.cwe import regime
 from longact_cli.evaluation.ruler.data import load_collection, load_essays
 from longact_cli.evaluation.ruler.essay import Essays
@@ -123,7 +123,7 @@ def test_questions_are_not_for_training(source):
 
 
 def test_a_missing_file_is_named_with_its_address(tmp_path):
-    with pytest.raises(PrerequisiteError, match=r"squad\.json is not in it: get it from https://"):
+    with pytest.raises(ConfigError, match=r"squad\.json is not in it: get it from https://"):
         load_collection("squad", str(tmp_path))
 
 
