@@ -180,11 +180,8 @@ def eval_cell(
 
 
 def _science(config: RunConfig, sections: Sequence[str]) -> dict[str, Any]:
-    unread = _RL_ONLY if config.algorithm.kind == "sft" else {}
     return {
-        name: getattr(config, name).model_dump(
-            mode="json", exclude=_NOT_SCIENCE.get(name, set()) | unread.get(name, set())
-        )
+        name: getattr(config, name).model_dump(mode="json", exclude=_left_out(config, name))
         for name in sections
     }
 
@@ -207,6 +204,16 @@ def _parallel_science(config: RunConfig) -> dict[str, Any]:
     if config.parallel.processes == 1:
         return {}
     return {"parallel": config.parallel.model_dump(mode="json")}
+
+
+def _left_out(config: RunConfig, section: str) -> set[str]:
+    """Return the keys without effect on a result; data are known by their hash, if it is there."""
+    left_out = _NOT_SCIENCE.get(section, set())
+    if config.algorithm.kind == "sft":
+        left_out = left_out | _RL_ONLY.get(section, set())
+    if section == "benchmark" and config.benchmark.data_sha256 is not None:
+        left_out = left_out | {"data_dir"}
+    return left_out
 
 
 def build_plan(study: str, cells: Iterable[Cell]) -> Plan:

@@ -32,7 +32,7 @@ evaluate(
     model=ModelConfig(name="path", path=sys.argv[1]),
     benchmark=BenchmarkConfig.model_validate_json(sys.argv[2]),
     samples_path=Path(sys.argv[3]),
-    progress=lambda done, total: os.kill(os.getpid(), signal.SIGKILL),
+    progress=lambda done, total, flow: os.kill(os.getpid(), signal.SIGKILL),
 )
 """
 
@@ -178,7 +178,7 @@ def test_every_row_of_a_batch_stops_at_its_own_end_of_sequence(tiny_checkpoint):
 def test_a_length_beyond_the_window_is_refused_before_anything_is_loaded(tiny_checkpoint, tmp_path):
     path = tmp_path / "samples.jsonl"
     with pytest.raises(
-        ConfigError, match=r"benchmark\.context_lengths is 2048; the model's window is 1024 tokens"
+        ConfigError, match=r"benchmark\.context_lengths is 2048; path has a window of 1024 tokens"
     ):
         run(tiny_checkpoint, path, asked=benchmark(context_lengths=(320, 2048)))
     with pytest.raises(ConfigError, match=r"model\.max_context is 300"):

@@ -61,7 +61,7 @@ def ablate(
     from longact_cli.cli.running import Request, handle
     from longact_cli.config.experiment import Experiment, load_experiment
     from longact_cli.controls import plan_sweep
-    from longact_cli.execution.revision import revision
+    from longact_cli.execution.revision import revision, with_data_hash
     from longact_cli.execution.runner import RunOptions
 
     output = opt.make_output(json=json, quiet=quiet, no_color=no_color, verbose=verbose)
@@ -76,7 +76,8 @@ def ablate(
         ("algorithm.steps", steps),
         ("executor.workers", workers),
     ]
-    configs = _configs(model or known.model, settings, [*known.overrides, *(overrides or [])])
+    given = [*known.overrides, *(overrides or [])]
+    configs = [with_data_hash(one) for one in _configs(model or known.model, settings, given)]
     plan = plan_sweep(
         opt.check_study(study or known.study or "default"),
         configs,

@@ -29,7 +29,12 @@ def evaluate(
     base_url: Annotated[
         str | None, typer.Option("--base-url", help="Server of --backend openai, with its /v1.")
     ] = None,
-    protocol: Annotated[str | None, typer.Option("--protocol", help="official.")] = None,
+    protocol: Annotated[
+        str | None, typer.Option("--protocol", help="official, or lm-eval for its own tasks.")
+    ] = None,
+    yarn: Annotated[
+        str | None, typer.Option("--yarn", help="Extend the window by YaRN, e.g. 4 for Qwen3.")
+    ] = None,
     mode: Annotated[
         str | None, typer.Option("--mode", help="Variant of the protocol, e.g. no-prefix, cot.")
     ] = None,
@@ -72,6 +77,7 @@ def evaluate(
         ("benchmark.protocol", protocol),
         ("benchmark.mode", mode),
         ("benchmark.scorer", scorer),
+        ("benchmark.yarn_factor", yarn),
     ]
     texts = {
         "benchmark.base_url": base_url,
@@ -79,11 +85,15 @@ def evaluate(
     }
     from longact_cli.cli.running import Request, handle
     from longact_cli.controls import plan_eval
-    from longact_cli.execution.revision import revision
+    from longact_cli.execution.revision import revision, with_data_hash
     from longact_cli.execution.runner import RunOptions
 
     given = [*_exact(texts), *opt.assignments(settings, overrides)]
-    configs = [config for name in bench.split(",") for config in _configs(name, model, given)]
+    configs = [
+        with_data_hash(config)
+        for name in bench.split(",")
+        for config in _configs(name, model, given)
+    ]
     plan = plan_eval(opt.check_study(study), configs, revision=revision)
     code = handle(
         plan,

@@ -90,7 +90,8 @@ class BenchmarkConfig(_Frozen):
     """Which questions a checkpoint is asked, and how."""
 
     name: str
-    protocol: Literal["official"] = "official"
+    protocol: Literal["official", "lm-eval"] = "official"
+    """The authors' own rules, or lm-eval's tasks, for comparison."""
     tasks: Names
     context_lengths: Lengths
     """Prompt + answer, in tokens, at most."""
@@ -113,9 +114,15 @@ class BenchmarkConfig(_Frozen):
     """Tokens for thoughts before the answer, on top of the answer budget; 0 turns thinking off."""
     data_dir: str | None = None
     """Folder with the benchmark's files; null asks the hub."""
+    data_sha256: str | None = None
+    """Hash of these files, filled in when a plan is made; another hash in the folder is refused."""
     backend: Literal["hf", "vllm", "openai"] = "hf"
     base_url: str | None = None
     """Address of an OpenAI-compatible server, e.g. http://localhost:8000/v1."""
+    yarn_factor: Annotated[float, Field(gt=1.0)] | None = None
+    """Extend the model's window by YaRN, e.g. 4 for Qwen3 beyond 32768; null leaves it alone."""
+    yarn_original: Positive | None = None
+    """Positions that YaRN multiplies; null: 32768 where the window is 40960 (Qwen3), else it."""
     batch_size: Positive = 16
 
 

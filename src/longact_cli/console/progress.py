@@ -136,8 +136,10 @@ def progress_bar(directory: CellDir, *, started: float | None) -> tuple[Renderab
     done, total = progress["done"], progress["total"]
     bar = ProgressBar(total=total, completed=done, width=30)
     text = f"{done}/{total}  {duration(elapsed)}"
-    rate = progress.get("rate")
-    if rate:
+    rate, left = progress.get("rate"), progress.get("seconds_left")
+    if left is not None:
+        text += f", {progress['tokens_per_second']:,.0f} tokens/s, {duration(left)} left"
+    elif rate:
         text += f", {duration((total - done) / rate)} left"
     return bar, text
 

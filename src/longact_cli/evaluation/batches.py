@@ -24,10 +24,11 @@ def plan_batches(questions: Sequence[Question], *, batch_size: int) -> Iterator[
         group = asked.group or asked.id
         longest[group] = max(longest.get(group, 0), asked.prompt_tokens)
 
-    def settings(question: Question) -> tuple[int, float]:
-        return (-question.asked.tokens_to_generate, question.asked.temperature)
+    def settings(question: Question) -> tuple[int, float, tuple[str, ...], tuple[str, ...]]:
+        asked = question.asked
+        return (-asked.tokens_to_generate, asked.temperature, asked.stop, asked.choices)
 
-    def key(question: Question) -> tuple[int, float, int, str, int, str]:
+    def key(question: Question) -> tuple[object, ...]:
         asked = question.asked
         group = asked.group or asked.id
         order = (-longest[group], group if asked.group else "", -asked.prompt_tokens, asked.id)

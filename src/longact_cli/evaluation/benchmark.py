@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from longact_cli import evaluation
@@ -57,6 +58,12 @@ class Sample:
     """What the aggregate groups by, e.g. `{"difficulty": "hard", "length": "long"}`."""
     group: str = ""
     """Samples of one group share the start of their prompts and are answered one after another."""
+    stop: tuple[str, ...] = ()
+    """Texts at which an answer ends, besides end-of-sequence."""
+    choices: tuple[str, ...] = ()
+    """Continuations whose likelihoods are asked for, instead of an answer."""
+    cut_by_backend: bool = False
+    """The protocol lets the backend cut a long prompt from its start; others refuse it."""
 
     @property
     def prompt(self) -> str:
@@ -106,6 +113,20 @@ class Benchmark(Protocol):
             LongActError: A setting does not suit this benchmark.
         """
 
+    def data_files(self) -> tuple[Path, ...]:
+        """Return the files that the tasks are made from, after a download where that is needed.
+
+        Raises:
+            LongActError: One is missing; the message says how to get it.
+        """
+
+    def check_data(self) -> None:
+        """Check the data before a plan starts: files, schema, number of samples.
+
+        Raises:
+            LongActError: Something is wrong; one line says in which file.
+        """
+
     def samples(self, tokenizer: "PreTrainedTokenizerBase") -> tuple[Sample, ...]:
         """Return all samples, in the order in which they are stored.
 
@@ -139,10 +160,18 @@ def open_benchmark(config: BenchmarkConfig) -> Benchmark:
     Raises:
         UnknownNameError: There is none of that name.
     """
+    if config.protocol == "lm-eval":
+        from longact_cli.evaluation.lm_eval_protocol import LmEvalBenchmark
+
+        return LmEvalBenchmark(config)
     for module in pkgutil.iter_modules(evaluation.__path__, f"{evaluation.__name__}."):
         if module.ispkg and find_spec(f"{module.name}.benchmark"):
             import_module(f"{module.name}.benchmark")  # registers itself
     return BENCHMARKS.get(config.name)(config)
+
+
+EMPTY = "empty: the model gave no answer"
+"""The error of a sample whose completion holds no text after its thoughts."""
 
 
 def sha256_text(text: str) -> str:
@@ -157,8 +186,12 @@ def score_row(
     context_length: int,
     metric: str,
     protocol: str,
+    unanswered: float = 0.0,
 ) -> EvalResult:
     """Return the plain mean over the samples that produced an answer, with all counts.
+
+    `score_all` is the mean over all samples, as the official scorers compute it: a failed or empty
+    one counts `unanswered`, the score that they give to no text at all.
 
     Raises:
         ValueError: There is no sample at all.
@@ -177,4 +210,5 @@ def score_row(
         n_scored=len(scores),
         n_failed=sum(row.error is not None for row in rows),
         n_truncated=sum(row.truncated for row in rows),
+        score_all=sum(unanswered if r.score is None else r.score for r in rows) / len(rows),
     )

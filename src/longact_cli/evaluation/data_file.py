@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from longact_cli.errors import PrerequisiteError
+from longact_cli.errors import ConfigError, PrerequisiteError
 
 
 class DataSource(NamedTuple):
@@ -19,7 +19,8 @@ def find_data_file(name: str, source: DataSource) -> Path:
     """Return the local path of a data file, after a download where no folder is given.
 
     Raises:
-        PrerequisiteError: It is in neither place; the message says where to get it.
+        ConfigError: It is not in the given folder; the message says where to get it.
+        PrerequisiteError: It cannot be downloaded.
     """
     if source.data_dir is None:
         return _download(name, source)
@@ -27,9 +28,9 @@ def find_data_file(name: str, source: DataSource) -> Path:
     for path in (folder / source.benchmark / name, folder / name):
         if path.is_file():
             return path
-    raise PrerequisiteError(
-        f"{folder / name} is missing; {source.benchmark} needs it: download it from "
-        f"https://huggingface.co/datasets/{source.hub_id} into that folder"
+    raise ConfigError(
+        f"benchmark.data_dir is {folder}; {folder / name} is missing; {source.benchmark} needs "
+        f"it: download it from https://huggingface.co/datasets/{source.hub_id} into that folder"
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,11 +16,13 @@ from longact_cli.evaluation.benchmark import (
     Workload,
     open_benchmark,
 )
+from longact_cli.evaluation.inputs import data_hashes, data_sha256
+from longact_cli.evaluation.usage import read_usage, usage_path
 from longact_cli.evaluation.vllm_cpu import vllm_version
+from longact_cli.evaluation.yarn import check_window
 from longact_cli.files import sha256_json, write_json
 from longact_cli.models.loading import (
     checkpoint_sha256,
-    context_window,
     load_tokenizer,
     tokenizer_sha256,
 )
@@ -45,20 +48,18 @@ def estimate(benchmark: BenchmarkConfig) -> tuple[Workload, ...]:
     return open_benchmark(benchmark).workloads()
 
 
-def check_window(checkpoint: str, *, model: ModelConfig, benchmark: BenchmarkConfig) -> None:
-    """Check that every context length fits into the model.
+def _with_cut(sample: Sample, window: int) -> Sample:
+    """Note how much of a prompt the backend will cut, where the protocol leaves that to it."""
+    cut = sample.prompt_tokens + sample.tokens_to_generate - window
+    return replace(sample, truncated_tokens=cut) if sample.cut_by_backend and cut > 0 else sample
 
-    Raises:
-        ConfigError: One does not.
-    """
-    window, limited_by = context_window(checkpoint), "the model's window"
-    if model.max_context is not None and model.max_context < window:
-        window, limited_by = model.max_context, "model.max_context"
-    longest = max(benchmark.context_lengths)
-    if longest > window:
+
+def _check_hash(benchmark: BenchmarkConfig) -> None:
+    """Refuse data that are not those of the plan."""
+    if benchmark.data_sha256 not in (None, data_sha256(benchmark)):
         raise ConfigError(
-            f"benchmark.context_lengths is {longest}; {limited_by} is {window} tokens: "
-            f"choose lengths up to {window}"
+            f"the files in benchmark.data_dir={benchmark.data_dir} have changed since the plan was "
+            "made: run the command again"
         )
 
 
@@ -93,7 +94,7 @@ def evaluate(
         model: How its weights are loaded.
         benchmark: What is asked.
         samples_path: `samples.jsonl`; one `SampleResult` per line, in the order of the samples.
-        progress: Called with (answered, all) after every batch.
+        progress: Called with (answered, all, tokens) after every batch.
 
     Raises:
         ConfigError: A task or length does not fit the model; raised before the model is loaded.
@@ -101,6 +102,7 @@ def evaluate(
     """
     estimate(benchmark)
     check_window(checkpoint, model=model, benchmark=benchmark)
+    _check_hash(benchmark)
 
     from lm_eval.evaluator import evaluate as lm_evaluate
 
@@ -110,41 +112,60 @@ def evaluate(
     from longact_cli.evaluation.task import SampleTask
 
     plan = plan_backend(checkpoint, model=model, benchmark=benchmark)
-    tokenizer = load_tokenizer(checkpoint, trust_remote_code=model.trust_remote_code)
+    tokenizer = load_tokenizer(
+        checkpoint, trust_remote_code=model.trust_remote_code, revision=model.revision
+    )
     rules = open_benchmark(benchmark)
-    samples = rules.samples(tokenizer)
+    samples = tuple(_with_cut(sample, plan.window) for sample in rules.samples(tokenizer))
     origin = _origin(plan, rules)
     journal = Journal(samples_path, origin=origin)
     answering = JournalLM(
-        Journals(Journal(samples_path.with_suffix(".first.jsonl"), origin=origin), journal),
+        Journals(
+            Journal(samples_path.with_suffix(".first.jsonl"), origin=origin),
+            journal,
+            usage_path(samples_path),
+        ),
         rules,
         load=lambda: load_backend(plan, tokenizer=tokenizer),
         tokenizer=tokenizer,
         batch_size=plan.samples_per_call,
-        progress=progress or (lambda _done, _all: None),
+        progress=progress or (lambda _done, _all, _flow: None),
     )
     task = SampleTask(benchmark.name, samples)
     lm_evaluate(answering, {benchmark.name: task}, bootstrap_iters=0, log_samples=False)
     results = journal.finish(sample.id for sample in samples)
-    _describe(samples_path, benchmark=benchmark, rules=rules, samples=samples)
+    _describe(samples_path, benchmark=benchmark, rules=rules, plan=plan, samples=samples)
     _write_page(samples_path, title=f"{benchmark.name}: {checkpoint}", results=results, of=samples)
-    return rules.aggregate([Answered(*pair) for pair in zip(samples, results, strict=True)])
+    found = rules.aggregate([Answered(*pair) for pair in zip(samples, results, strict=True)])
+    if plan.yarn is None:
+        return found
+    return tuple(row._replace(protocol=f"{row.protocol}, {plan.yarn}") for row in found)
 
 
 def _describe(
-    samples_path: Path, *, benchmark: BenchmarkConfig, rules: Benchmark, samples: Sequence[Sample]
+    samples_path: Path,
+    *,
+    benchmark: BenchmarkConfig,
+    rules: Benchmark,
+    plan: "BackendPlan",
+    samples: Sequence[Sample],
 ) -> None:
-    """Write what was asked and how it was scored, with one hash over all questions."""
+    """Write what was asked, of which data, how it was scored and what it took."""
     questions = [[sample.id, sample.prompt_sha256, *sample.references] for sample in samples]
+    usage = read_usage(usage_path(samples_path))
     described = {
         "benchmark": benchmark.name,
         "protocol": rules.protocol,
         "scorer": rules.scorer_version,
         "backend": benchmark.backend,
+        "chat_template": benchmark.chat_template,
+        "yarn": plan.yarn._asdict() if plan.yarn else None,
         "data_sha256": sha256_json(questions),
+        "data_files": data_hashes(benchmark),
         "samples": len(samples),
         "truncated": sum(sample.truncated_tokens > 0 for sample in samples),
         "truncated_tokens": sum(sample.truncated_tokens for sample in samples),
+        "usage": {**usage._asdict(), "prefix_cache_hit_share": usage.hit_share},
     }
     write_json(samples_path.with_suffix(".protocol.json"), described)
 
@@ -177,7 +198,8 @@ def _origin(plan: "BackendPlan", rules: Benchmark) -> "Origin":
         tokenizer_sha256=tokenizer_sha256(plan.checkpoint),
         backend=plan.backend,
         dtype=plan.dtype,
-        generation=f"{GENERATION}; protocol {rules.protocol}",
+        generation=f"{GENERATION}; protocol {rules.protocol}"
+        + (f"; {plan.yarn}" if plan.yarn else ""),
         scorer=rules.scorer_version,
         packages=tuple(packages),
     )

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from longact_cli.evaluation.usage import usage_path
 from longact_cli.files import append_lines, read_json, write_json, write_text
 from longact_cli.results import SampleResult
 
@@ -26,7 +27,8 @@ class Journal:
     """Answered samples on disk, one `SampleResult` per line, found again by id and prompt.
 
     The origin lies beside the samples (`samples.origin.json`), so that a line needs no key of its
-    own. Failed samples are forgotten on opening: they get another chance.
+    own. Failed samples are forgotten on opening: they get another chance. An empty answer is one
+    that the model gave; it stays.
     """
 
     def __init__(self, path: Path, *, origin: Origin) -> None:
@@ -40,6 +42,7 @@ class Journal:
             self._recover()
         else:
             path.unlink(missing_ok=True)
+            usage_path(path).unlink(missing_ok=True)
             write_json(origin_path, described)
 
     def _recover(self) -> None:
@@ -47,7 +50,11 @@ class Journal:
         if not self._path.exists():
             return
         text = self._path.read_text(encoding="utf-8", errors="replace")
-        self._known = {result.id: result for result in _whole_results(text) if result.error is None}
+        self._known = {
+            result.id: result
+            for result in _whole_results(text)
+            if result.error is None or result.completion is not None
+        }
         whole = _text(self._known.values())
         if whole != text:
             write_text(self._path, whole)

@@ -87,7 +87,7 @@ class SampleTask(Task):  # type: ignore[misc]  # lm-eval has no types
 def generation_arguments(sample: Sample) -> dict[str, object]:
     """Return lm-eval's generation arguments: the backends add end-of-sequence to `until`."""
     return {
-        "until": [],
+        "until": list(sample.stop),
         "max_gen_toks": sample.tokens_to_generate,
         "do_sample": sample.temperature > 0,
         "temperature": sample.temperature,

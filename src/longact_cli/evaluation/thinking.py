@@ -1,5 +1,7 @@
 """The answer of a model that thinks first."""
 
+import re
+
 THOUGHTS_END = "</think>"
 
 
@@ -10,3 +12,8 @@ def without_thoughts(completion: str) -> str:
     official scorers do.
     """
     return completion.rpartition(THOUGHTS_END)[2]
+
+
+def is_empty(answer: str) -> bool:
+    """Tell whether an answer holds nothing but blanks and control characters."""
+    return re.fullmatch(r"[\s\x00-\x1f]*", answer) is not None

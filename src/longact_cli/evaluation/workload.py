@@ -41,7 +41,9 @@ def measure_workload(
     bounds = rules.workloads()
     try:
         checkpoint = resolve_checkpoint(model)
-        tokenizer = load_tokenizer(checkpoint, trust_remote_code=model.trust_remote_code)
+        tokenizer = load_tokenizer(
+            checkpoint, trust_remote_code=model.trust_remote_code, revision=model.revision
+        )
         samples = rules.samples(tokenizer)
     except (PrerequisiteError, OSError):
         if benchmark.data_dir is not None:

@@ -1,5 +1,6 @@
 """Checks of a plan before anything is written: paths, windows, the store itself."""
 
+import os
 from pathlib import Path
 
 from longact_cli.config.describe import config_error
@@ -9,19 +10,21 @@ from longact_cli.plan import Plan
 
 
 def check_runs_dir(runs_dir: Path) -> None:
-    """Refuse a store that is not, and cannot become, a folder.
+    """Refuse a store that is not, and cannot become, a folder to write in.
 
     Raises:
-        ConfigError: The path, or a parent of it, is a file.
+        ConfigError: The path, or a parent of it, is a file or cannot be written to.
     """
-    for path in (runs_dir, *runs_dir.parents):
-        if path.exists():
-            if not path.is_dir():
-                raise ConfigError(
-                    f"--runs-dir is {runs_dir}; {path} is a file: give a folder, "
-                    "which is made if it does not exist"
-                )
-            return
+    nearest = next(path for path in (runs_dir, *runs_dir.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise ConfigError(
+            f"--runs-dir is {runs_dir}; {nearest} is a file: give a folder, "
+            "which is made if it does not exist"
+        )
+    if not os.access(nearest, os.W_OK):
+        raise ConfigError(
+            f"--runs-dir is {runs_dir}; {nearest} cannot be written to: give another folder"
+        )
 
 
 def check_plan(plan: Plan) -> None:
@@ -29,9 +32,19 @@ def check_plan(plan: Plan) -> None:
 
     Raises:
         ConfigError: Every complaint, one line each.
+        PrerequisiteError: A backend is not installed.
     """
+    from longact_cli.evaluation.inputs import check_backend  # imports numpy and more
+
     lines: dict[str, None] = {}
+    seen: set[str] = set()
     for cell in plan.cells:
+        if cell.stage == "eval":
+            asked = cell.config.model.model_dump_json() + cell.config.benchmark.model_dump_json()
+            check_backend(cell.config.benchmark)
+            if asked in seen:
+                continue
+            seen.add(asked)
         for line in _complaints(cell.config, trains=cell.stage == "train"):
             lines[line] = None
     if lines:
@@ -39,14 +52,13 @@ def check_plan(plan: Plan) -> None:
 
 
 def _complaints(config: RunConfig, *, trains: bool) -> list[str]:
-    from longact_cli.evaluation.evaluate import estimate  # imports numpy and more
+    from longact_cli.evaluation.inputs import check_inputs
 
     try:
         if trains:
             _check_training(config)
         else:
-            estimate(config.benchmark)
-            _check_lengths(config, "benchmark.context_lengths", config.benchmark.context_lengths)
+            check_inputs(config.model, config.benchmark)
     except LongActError as error:
         return [str(error)]
     return []
@@ -66,7 +78,7 @@ def _check_lengths(config: RunConfig, key: str, lengths: tuple[int, ...]) -> Non
     from longact_cli.models.loading import context_window, resolve_checkpoint
 
     try:
-        window = context_window(resolve_checkpoint(config.model))
+        window = context_window(resolve_checkpoint(config.model), revision=config.model.revision)
     except PrerequisiteError:
         # A hub checkpoint that is not on this machine yet: its own process checks again.
         return

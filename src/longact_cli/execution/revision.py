@@ -4,8 +4,9 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-from longact_cli.config.schema import ModelConfig
+from longact_cli.config.schema import ModelConfig, RunConfig
 from longact_cli.errors import ConfigError
+from longact_cli.evaluation.inputs import data_sha256
 from longact_cli.files import sha256_file
 from longact_cli.models.loading import checkpoint_sha256, resolve_checkpoint
 from longact_cli.plan import InputFile
@@ -65,6 +66,25 @@ def model_revision(model: ModelConfig) -> str:
     if not Path(checkpoint).is_dir():
         return f"{checkpoint}@{model.revision or 'main'}"
     return _local_revision(checkpoint)
+
+
+def with_data_hash(config: RunConfig) -> RunConfig:
+    """Return the configuration with the hash of the benchmark's local files in it.
+
+    Raises:
+        ConfigError: A file is missing, or the files are not those that the configuration names.
+    """
+    asked = config.benchmark
+    if asked.data_dir is None:
+        return config
+    found = data_sha256(asked)
+    if asked.data_sha256 not in (None, found):
+        raise ConfigError(
+            f"benchmark.data_sha256 is {asked.data_sha256}; the files in {asked.data_dir} have "
+            f"{found}: give the folder with the data that was meant, or leave the hash out"
+        )
+    changed = asked.model_copy(update={"data_sha256": found})
+    return config.model_copy(update={"benchmark": changed})
 
 
 @cache

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from longact_cli.config.schema import ModelConfig
 from longact_cli.errors import ConfigError, PrerequisiteError
@@ -70,12 +70,17 @@ def local_checkpoint(model: ModelConfig) -> str:
 
 
 def load_tokenizer(
-    checkpoint: str, *, trust_remote_code: bool = False
+    checkpoint: str, *, trust_remote_code: bool = False, revision: str | None = None
 ) -> "PreTrainedTokenizerBase":
-    """Load the tokenizer for generation: padding on the left, a padding token always set."""
+    """Load the tokenizer for generation: padding on the left, a padding token always set.
+
+    `revision` is that of a hub id; a local folder has none.
+    """
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint, trust_remote_code=trust_remote_code)
+    tokenizer = AutoTokenizer.from_pretrained(
+        checkpoint, trust_remote_code=trust_remote_code, revision=revision or "main"
+    )
     tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -99,19 +104,36 @@ def load_model(checkpoint: str, *, model: ModelConfig) -> "PreTrainedModel":
     )
 
 
-def context_window(checkpoint: str) -> int:
+def context_window(checkpoint: str, *, revision: str | None = None) -> int:
     """Return the largest number of positions (prompt + completion) the model is configured for.
+
+    YaRN that is written in `config.json` itself, as Qwen3's model card shows it, counts.
 
     Raises:
         PrerequisiteError: `config.json` does not say.
     """
-    settings = json.loads(_checkpoint_file(checkpoint, "config.json").read_text(encoding="utf-8"))
+    settings = checkpoint_config(checkpoint, revision=revision)
     window = settings.get("max_position_embeddings")
     if not isinstance(window, int):
         raise PrerequisiteError(
             f"{checkpoint}/config.json has no max_position_embeddings; set model.max_context"
         )
-    return window
+    rope = settings.get("rope_parameters") or settings.get("rope_scaling") or {}
+    if "yarn" not in (rope.get("rope_type"), rope.get("type")):
+        return window
+    original = rope.get("original_max_position_embeddings") or window
+    return max(window, int(rope.get("factor", 1) * original))
+
+
+def checkpoint_config(checkpoint: str, *, revision: str | None = None) -> dict[str, Any]:
+    """Return the `config.json` of a checkpoint.
+
+    Raises:
+        PrerequisiteError: It is not on this machine.
+    """
+    path = _checkpoint_file(checkpoint, "config.json", revision=revision)
+    settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return settings
 
 
 def checkpoint_sha256(checkpoint: str) -> str:
@@ -144,7 +166,7 @@ def _sha256_of(paths: list[Path]) -> str:
     return digest.hexdigest()
 
 
-def _checkpoint_file(checkpoint: str, name: str) -> Path:
+def _checkpoint_file(checkpoint: str, name: str, *, revision: str | None = None) -> Path:
     """Return a file of a local folder, or of a hub checkpoint in the local cache.
 
     Raises:
@@ -155,7 +177,9 @@ def _checkpoint_file(checkpoint: str, name: str) -> Path:
         return local
     from huggingface_hub import try_to_load_from_cache
 
-    cached = None if Path(checkpoint).exists() else try_to_load_from_cache(checkpoint, name)
+    cached = None
+    if not Path(checkpoint).exists():
+        cached = try_to_load_from_cache(checkpoint, name, revision=revision)
     if isinstance(cached, str):
         return Path(cached)
     raise PrerequisiteError(

@@ -15,6 +15,7 @@ MEAN = "mean"
 class ScoreLine(NamedTuple):
     """One line of an evaluation: score and 95 % interval in 0..1, NaN where nothing was scored.
 
+    `score_all` counts failed and empty answers as wrong, as the official scorers do.
     `task` is `mean` and `context_length` None for the mean over all tasks and lengths.
     """
 
@@ -26,6 +27,7 @@ class ScoreLine(NamedTuple):
     n_scored: int
     n_failed: int
     n_truncated: int
+    score_all: float = 0.0
 
 
 def summarise(samples: Sequence[SampleResult]) -> tuple[ScoreLine, ...]:
@@ -47,4 +49,15 @@ def _line(task: str, length: int | None, groups: list[list[SampleResult]]) -> Sc
     failed = sum(sample.error is not None for sample in samples)
     truncated = sum(sample.truncated for sample in samples)
     scored = len(samples) - failed
-    return ScoreLine(task, length, found.value, found.low, found.high, scored, failed, truncated)
+    over_all = [sum(s.score or 0.0 for s in group) / len(group) for group in groups]
+    return ScoreLine(
+        task,
+        length,
+        found.value,
+        found.low,
+        found.high,
+        scored,
+        failed,
+        truncated,
+        sum(over_all) / len(over_all),
+    )

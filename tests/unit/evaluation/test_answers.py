@@ -2,15 +2,23 @@
 
 from dataclasses import replace
 
+import pytest
 from lm_eval.api.model import LM
 from lm_eval.evaluator import evaluate as lm_evaluate
 
 from longact_cli.config.schema import BenchmarkConfig
 from longact_cli.evaluation.answers import JournalLM, Journals
 from longact_cli.evaluation.batches import Question, plan_batches
-from longact_cli.evaluation.benchmark import Answered, SampleScore, open_benchmark, score_row
+from longact_cli.evaluation.benchmark import (
+    EMPTY,
+    Answered,
+    SampleScore,
+    open_benchmark,
+    score_row,
+)
 from longact_cli.evaluation.journal import Journal, Origin
 from longact_cli.evaluation.task import SampleTask
+from longact_cli.evaluation.usage import read_usage, usage_path
 
 ORIGIN = Origin("weights", "tokenizer", "hf", "float32", "greedy", "scorer", ("torch 1",))
 RULER = open_benchmark(
@@ -38,18 +46,18 @@ class Backend(LM):
         raise NotImplementedError
 
 
-def run(path, backend, samples, tokenizer, *, batch_size=4, rules=RULER):
+def run(path, backend, samples, tokenizer, *, batch_size=4, rules=RULER, flows=False):
     seen = []
     first, journal = (
         Journal(file, origin=ORIGIN) for file in (path.with_suffix(".first.jsonl"), path)
     )
     model = JournalLM(
-        Journals(first, journal),
+        Journals(first, journal, usage_path(path)),
         rules,
         load=lambda: backend,
         tokenizer=tokenizer,
         batch_size=batch_size,
-        progress=lambda done, total: seen.append((done, total)),
+        progress=lambda *state: seen.append(state if flows else state[:2]),
     )
     lm_evaluate(model, {"task": SampleTask("task", samples)}, bootstrap_iters=0, log_samples=False)
     results = journal.finish(sample.id for sample in samples)
@@ -62,13 +70,53 @@ def make(tokenizer, task="niah_single_1", length=512, limit=10):
     return open_benchmark(config).samples(tokenizer)
 
 
-def test_an_oracle_scores_one_and_a_silent_model_zero(tmp_path, tokenizer):
+def test_an_oracle_scores_one_and_a_silent_model_has_only_failed_samples(tmp_path, tokenizer):
     for task, length in [("niah_single_1", 512), ("niah_multikey_3", 512), ("vt", 1000)]:
         samples = make(tokenizer, task, length, limit=3)
         oracle = run(tmp_path / f"{task}-1.jsonl", Backend(), samples, tokenizer)
         silent = run(tmp_path / f"{task}-0.jsonl", Backend(answer=lambda _: ""), samples, tokenizer)
-        assert (oracle[0], silent[0]) == (1.0, 0.0)
-        assert silent[1][0].completion_tokens == 0
+        assert (oracle[0], silent[0]) == (1.0, None)
+        empty = silent[1][0]
+        assert (empty.score, empty.error, empty.completion) == (None, EMPTY, "")
+        assert empty.completion_tokens == 0
+
+
+@pytest.mark.parametrize("text", ["", " \n", "\x00\x1f", "<think>1234567</think>", "x</think> \t"])
+def test_an_empty_answer_is_a_failed_sample_that_officially_scores_zero(tmp_path, tokenizer, text):
+    samples, path = make(tokenizer, limit=4), tmp_path / "s.jsonl"
+    backend = Backend(answer=lambda one: text if one.id == samples[1].id else one.references[0])
+    score, results, _ = run(path, backend, samples, tokenizer)
+    row = RULER.aggregate([Answered(*pair) for pair in zip(samples, results, strict=True)])[0]
+    assert score == row.score == 1.0  # over the three that answered
+    assert row.score_all == 0.75  # over all four, as the official scorer counts
+    assert (row.n_scored, row.n_failed) == (3, 1)
+    assert (results[1].error, results[1].completion) == (EMPTY, text)
+    again = Backend()
+    run(path, again, samples, tokenizer)
+    assert again.calls == []  # the model gave that answer: nothing is generated twice
+
+
+def test_tokens_and_seconds_are_summed_up_over_interruptions(tmp_path, tokenizer):
+    samples, path = make(tokenizer, limit=4), tmp_path / "s.jsonl"
+    run(path, Backend(), samples[:2], tokenizer)
+    run(path, Backend(), samples, tokenizer)
+    usage = read_usage(usage_path(path))
+    assert usage.samples == 4
+    assert usage.prompt_tokens == sum(sample.prompt_tokens for sample in samples)
+    assert usage.reserved_tokens == 4 * 128
+    assert 0 < usage.generated_tokens < usage.reserved_tokens
+    assert usage.seconds > 0
+    assert usage.hit_share is None  # this backend has no prefix cache
+
+
+def test_progress_tells_tokens_done_and_left(tmp_path, tokenizer):
+    samples, path = make(tokenizer, limit=4), tmp_path / "s.jsonl"
+    _, results, seen = run(path, Backend(), samples, tokenizer, batch_size=2, flows=True)
+    spent = [one.prompt_tokens + (one.completion_tokens or 0) for one in results]
+    left = sum(one.prompt_tokens + 128 for one in samples)
+    assert [flow.left for _, _, flow in seen][-1] == 0
+    assert seen[-1][2].tokens == sum(spent)
+    assert 0 < seen[0][2].left < left
 
 
 def test_a_partial_vt_answer_has_the_share_of_names_found(tmp_path, tokenizer):

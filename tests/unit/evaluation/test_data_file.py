@@ -1,6 +1,6 @@
 import pytest
 
-from longact_cli.errors import PrerequisiteError
+from longact_cli.errors import ConfigError, PrerequisiteError
 from longact_cli.evaluation.data_file import DataSource, find_data_file
 
 
@@ -18,7 +18,7 @@ def test_a_folder_named_like_the_benchmark_wins_over_its_parent(tmp_path):
 
 
 def test_a_missing_local_file_says_where_to_get_it(tmp_path):
-    with pytest.raises(PrerequisiteError, match=r"x\.jsonl is missing.*datasets/someone/Data"):
+    with pytest.raises(ConfigError, match=r"x\.jsonl is missing.*datasets/someone/Data"):
         find_data_file("x.jsonl", source(str(tmp_path)))
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from benchmark_data import INPUTS, infinitebench_row, write_infinitebench
 from longact_cli.config.schema import BenchmarkConfig
-from longact_cli.errors import ConfigError, PrerequisiteError, UnknownNameError
+from longact_cli.errors import ConfigError, UnknownNameError
 from longact_cli.evaluation.benchmark import Answered, Sample, open_benchmark
 from longact_cli.evaluation.infinitebench.data import find_rows, read_row
 from longact_cli.evaluation.infinitebench.prompts import Row, chat, label, prompt_text
@@ -169,7 +169,7 @@ def test_questions_about_one_text_form_a_group(tmp_path, tokenizer):
 
 
 def test_a_missing_file_says_where_to_get_it(tmp_path):
-    with pytest.raises(PrerequisiteError, match=r"passkey\.jsonl is missing.*xinrongzhang2022"):
+    with pytest.raises(ConfigError, match=r"passkey\.jsonl is missing.*xinrongzhang2022"):
         find_rows("passkey", str(tmp_path))
 
 

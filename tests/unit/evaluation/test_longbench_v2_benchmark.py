@@ -2,7 +2,7 @@ import pytest
 
 from benchmark_data import longbench_items, write_longbench
 from longact_cli.config.schema import BenchmarkConfig
-from longact_cli.errors import ConfigError, PrerequisiteError, UnknownNameError
+from longact_cli.errors import ConfigError, UnknownNameError
 from longact_cli.evaluation.benchmark import Answered, Sample, open_benchmark
 from longact_cli.evaluation.longbench_v2.data import load_items
 from longact_cli.evaluation.tokens import count_prompt_tokens
@@ -81,7 +81,7 @@ def test_wrong_data_are_refused_in_one_line(tmp_path, change, message):
 
 
 def test_a_missing_file_says_where_to_get_it(tmp_path):
-    with pytest.raises(PrerequisiteError, match=r"data\.json is missing.*huggingface\.co/datasets"):
+    with pytest.raises(ConfigError, match=r"data\.json is missing.*huggingface\.co/datasets"):
         load_items(str(tmp_path))
 
 

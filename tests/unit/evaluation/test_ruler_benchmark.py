@@ -3,7 +3,7 @@
 import pytest
 
 from longact_cli.config.schema import BenchmarkConfig
-from longact_cli.errors import ConfigError, PrerequisiteError, UnknownNameError
+from longact_cli.errors import ConfigError, UnknownNameError
 from longact_cli.evaluation.answers import failed_result
 from longact_cli.evaluation.benchmark import Answered, open_benchmark
 from longact_cli.evaluation.ruler import benchmark as module
@@ -92,8 +92,8 @@ def test_any_reference_is_enough_for_questions_and_all_count_elsewhere(tokenizer
 
 
 def test_missing_data_are_refused_before_anything_runs(tmp_path):
-    with pytest.raises(PrerequisiteError, match=r"PaulGrahamEssays\.json is not in it"):
-        open_benchmark(config(tasks=("niah_single_2",), data_dir=str(tmp_path))).workloads()
+    with pytest.raises(ConfigError, match=r"PaulGrahamEssays\.json is not in it"):
+        open_benchmark(config(tasks=("niah_single_2",), data_dir=str(tmp_path))).check_data()
 
 
 def answered(tokenizer, scores):

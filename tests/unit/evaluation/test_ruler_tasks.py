@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from longact_cli.errors import ConfigError, PrerequisiteError
+from longact_cli.errors import ConfigError
 from longact_cli.evaluation.ruler.cwe import regime
 from longact_cli.evaluation.ruler.data import load_collection, load_essays
 from longact_cli.evaluation.ruler.essay import Essays
@@ -58,6 +58,7 @@ def test_four_keys_are_asked_for_in_one_question(source):
 def test_essays_start_again_where_they_end():
     essays = Essays("A b. C d e. F".split())
     assert essays.slice(4, 9) == "e. F A b. C"
+    assert essays.slice(3, 3) == essays.slice(12, 12) == ""
     assert essays.slice(0, 12) == "A b. C d e. F A b. C d e. F"
     assert [essays.sentences(words) for words in (1, 2, 3, 5, 6, 8, 11, 12)] == [
         *(1, 1, 2, 2, 3, 3, 4, 5),
@@ -122,7 +123,7 @@ def test_questions_are_not_for_training(source):
 
 
 def test_a_missing_file_is_named_with_its_address(tmp_path):
-    with pytest.raises(PrerequisiteError, match=r"squad\.json is not in it: get it from https://"):
+    with pytest.raises(ConfigError, match=r"squad\.json is not in it: get it from https://"):
         load_collection("squad", str(tmp_path))
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import product
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from longact_cli.config.schema import BenchmarkConfig
@@ -15,8 +16,14 @@ from longact_cli.evaluation.benchmark import (
     score_row,
     sha256_text,
 )
-from longact_cli.evaluation.infinitebench.data import Place, find_rows, read_row, row_error
-from longact_cli.evaluation.infinitebench.prompts import chat, label, prompt_text
+from longact_cli.evaluation.infinitebench.data import (
+    Place,
+    find_rows,
+    read_row,
+    row_error,
+    task_file,
+)
+from longact_cli.evaluation.infinitebench.prompts import Row, chat, label, prompt_text
 from longact_cli.evaluation.infinitebench.score import METRICS, Scorer, score_completion
 from longact_cli.evaluation.infinitebench.tasks import (
     PROMPT_TOKENS,
@@ -33,6 +40,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _MEAN = "mean"
+_WHOLE_CHECK_BYTES, _FEW_ROWS = 64 << 20, 3
 
 
 class _Question(NamedTuple):
@@ -106,6 +114,35 @@ class InfiniteBench:
             loads.append(Workload(task, length, count, count * prompt, count * answer))
         return tuple(loads)
 
+    def data_files(self) -> tuple[Path, ...]:
+        """Return the file of every task.
+
+        Raises:
+            ConfigError: One is not in the data folder.
+            PrerequisiteError: One cannot be downloaded.
+        """
+        return tuple(task_file(x, self._config.data_dir) for x in dict.fromkeys(self._config.tasks))
+
+    def check_data(self) -> None:
+        """Count the rows of every file and read those that are asked; of a large file, a few.
+
+        Raises:
+            ConfigError: A file is missing, or its rows are not those of the benchmark.
+        """
+        for task in dict.fromkeys(self._config.tasks):
+            places = find_rows(task, self._config.data_dir)
+            large = places[0].path.stat().st_size > _WHOLE_CHECK_BYTES
+            for place in places[: _FEW_ROWS if large else self._config.limit]:
+                self._read(task, place)
+
+    def _read(self, task: str, place: Place) -> tuple[Row, str, tuple[str, ...]]:
+        """Return a row, its message and its references."""
+        row = read_row(place)
+        try:
+            return row, prompt_text(task, row, self._family), label(task, row)
+        except ValueError as error:
+            raise row_error(place, str(error)) from None
+
     def samples(self, tokenizer: "PreTrainedTokenizerBase") -> tuple[Sample, ...]:
         """Return the samples, ordered by task, context length and place in the file."""
         config = self._config
@@ -119,11 +156,8 @@ class InfiniteBench:
 
     def _sample(self, question: _Question, frame: ChatFrame) -> Sample:
         task, length, place = question
-        row, answer = read_row(place), self._answer_tokens(task)
-        try:
-            text, references = prompt_text(task, row, self._family), label(task, row)
-        except ValueError as error:
-            raise row_error(place, str(error)) from None
+        answer = self._answer_tokens(task)
+        row, text, references = self._read(task, place)
         fitted = fit_prompt(
             text,
             lambda message: frame.render(chat(task, message, self._family)),
@@ -183,14 +217,20 @@ class InfiniteBench:
 
 def _average(rows: list[EvalResult]) -> EvalResult | None:
     """Return the plain mean over tasks; None for a single task."""
-    scores = [row.score for row in rows if row.score is not None]
     if len(rows) == 1:
         return None
     return rows[0]._replace(
         task=_MEAN,
         metric="mean_score",
-        score=sum(scores) / len(scores) if len(scores) == len(rows) else None,
+        score=_mean([row.score for row in rows]),
         n_scored=sum(row.n_scored for row in rows),
         n_failed=sum(row.n_failed for row in rows),
         n_truncated=sum(row.n_truncated for row in rows),
+        score_all=_mean([row.score_all for row in rows]),
     )
+
+
+def _mean(scores: list[float | None]) -> float | None:
+    """Return the plain mean; None where a part is missing."""
+    known = [score for score in scores if score is not None]
+    return sum(known) / len(known) if len(known) == len(scores) else None

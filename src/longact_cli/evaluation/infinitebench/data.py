@@ -23,14 +23,24 @@ class Place(NamedTuple):
     line: int
 
 
+def task_file(task: str, data_dir: str | None) -> Path:
+    """Return the file of a task, after a download where no folder is given.
+
+    Raises:
+        ConfigError: It is not in the folder.
+        PrerequisiteError: It cannot be downloaded.
+    """
+    return find_data_file(f"{task}.jsonl", DataSource("infinitebench", HUB_ID, data_dir))
+
+
 def find_rows(task: str, data_dir: str | None) -> tuple[Place, ...]:
     """Return the places of all rows of a task, in the order of its file.
 
     Raises:
-        PrerequisiteError: The file is missing.
-        ConfigError: It has another number of rows than the benchmark.
+        PrerequisiteError: The file cannot be downloaded.
+        ConfigError: It is missing, or has another number of rows than the benchmark.
     """
-    path = find_data_file(f"{task}.jsonl", DataSource("infinitebench", HUB_ID, data_dir))
+    path = task_file(task, data_dir)
     places = tuple(_places(path))
     if len(places) != TASKS[task].samples:
         raise ConfigError(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import islice, product
+from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from longact_cli.config.schema import BenchmarkConfig
@@ -16,7 +17,7 @@ from longact_cli.evaluation.benchmark import (
     sha256_text,
 )
 from longact_cli.evaluation.longbench_v2 import templates
-from longact_cli.evaluation.longbench_v2.data import load_items
+from longact_cli.evaluation.longbench_v2.data import data_file, load_items
 from longact_cli.evaluation.longbench_v2.prompts import (
     Item,
     Variant,
@@ -28,6 +29,7 @@ from longact_cli.evaluation.longbench_v2.score import (
     LENGTHS,
     METRIC,
     SCORER_VERSION,
+    SCORERS,
     Scorer,
     extract_answer,
     score_answer,
@@ -57,13 +59,14 @@ class LongBenchV2:
         for key, name, allowed in (
             *(("benchmark.tasks", task, LENGTHS) for task in config.tasks),
             ("benchmark.mode", config.mode, get_args(Variant)),
-            ("benchmark.scorer", config.scorer, ("official",)),
+            ("benchmark.scorer", config.scorer, SCORERS),
         ):
             if name not in allowed:
                 raise unknown_name(key, name, allowed)
         self._config = config
         self._mode: Variant = config.mode  # type: ignore[assignment]  # just checked
-        self._scorer: Scorer = "compensated" if config.compensated else "official"
+        compensated = config.compensated or config.scorer == "compensated"
+        self._scorer: Scorer = "compensated" if compensated else "official"
         self._spool = PromptSpool()
         self._items: dict[str, Item] = {}
         self._frame: ChatFrame | None = None
@@ -76,7 +79,7 @@ class LongBenchV2:
     @property
     def scorer_version(self) -> str:
         """The official repository's commit, and whether unparsed answers are compensated."""
-        return SCORER_VERSION + ("-compensated" if self._config.compensated else "")
+        return SCORER_VERSION + ("-compensated" if self._scorer == "compensated" else "")
 
     @property
     def _first_tokens(self) -> int:
@@ -109,6 +112,23 @@ class LongBenchV2:
     @property
     def _lengths(self) -> list[int]:
         return sorted(set(self._config.context_lengths))
+
+    def data_files(self) -> tuple[Path, ...]:
+        """Return the one data file.
+
+        Raises:
+            ConfigError: It is not in the data folder.
+            PrerequisiteError: It cannot be downloaded.
+        """
+        return (data_file(self._config.data_dir),)
+
+    def check_data(self) -> None:
+        """Read all items.
+
+        Raises:
+            ConfigError: The file is missing, or its items are not those of the benchmark.
+        """
+        load_items(self._config.data_dir)
 
     def samples(self, tokenizer: "PreTrainedTokenizerBase") -> tuple[Sample, ...]:
         """Return the samples, ordered by length class, context length and place in the file."""
@@ -193,8 +213,14 @@ class LongBenchV2:
         return [*columns, self._row([*unparsed, *failed], _UNPARSED, length, "share")]
 
     def _row(self, results: list[SampleResult], name: str, length: int, metric: str) -> EvalResult:
+        nothing = score_answer(None, "", scorer=self._scorer)
         return score_row(
-            results, task=name, context_length=length, metric=metric, protocol=self.protocol
+            results,
+            task=name,
+            context_length=length,
+            metric=metric,
+            protocol=self.protocol,
+            unanswered=1.0 if name == _UNPARSED else nothing,
         )
 
 

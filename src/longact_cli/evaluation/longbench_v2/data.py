@@ -18,14 +18,24 @@ _TEXTS = ("domain", "sub_domain", "question", "context", *(f"choice_{x}" for x i
 _CLOSED = {"difficulty": DIFFICULTIES, "length": LENGTHS, "answer": LETTERS}
 
 
+def data_file(data_dir: str | None) -> Path:
+    """Return the data file, after a download where no folder is given.
+
+    Raises:
+        ConfigError: It is not in the folder.
+        PrerequisiteError: It cannot be downloaded.
+    """
+    return find_data_file(FILE_NAME, DataSource("longbench-v2", HUB_ID, data_dir))
+
+
 def load_items(data_dir: str | None) -> tuple[Item, ...]:
     """Return all 503 items in the order of the file.
 
     Raises:
-        PrerequisiteError: The file is missing.
-        ConfigError: It has another number of items, or an item lacks something.
+        PrerequisiteError: The file cannot be downloaded.
+        ConfigError: It is missing, has another number of items, or an item lacks something.
     """
-    path = find_data_file(FILE_NAME, DataSource("longbench-v2", HUB_ID, data_dir))
+    path = data_file(data_dir)
     rows = _read(path)
     if len(rows) != ITEMS:
         raise ConfigError(f"{path} has {len(rows)} items instead of {ITEMS}; {_ADVICE}")

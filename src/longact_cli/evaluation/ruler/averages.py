@@ -11,6 +11,7 @@ from longact_cli.evaluation.benchmark import ALL_LENGTHS, Answered, score_row
 from longact_cli.evaluation.ruler.generator import find_task
 from longact_cli.evaluation.ruler.score import METRIC, METRIC_ANY
 from longact_cli.evaluation.ruler.templates import QaTask
+from longact_cli.evaluation.thinking import is_empty, without_thoughts
 from longact_cli.results import EvalResult
 
 MEAN, WEIGHTED_UP, WEIGHTED_DOWN = "mean", "weighted_increasing", "weighted_decreasing"
@@ -65,31 +66,40 @@ def averages(
 def _combined(
     rows: Sequence[EvalResult], weights: Sequence[int], name: str, *, length: int, protocol: str
 ) -> EvalResult:
-    scores = [row.score for row in rows]
-    known = [score for score in scores if score is not None]
-    total = sum(weight * score for weight, score in zip(weights, known, strict=False))
     return EvalResult(
         benchmark=rows[0].benchmark,
         task=name,
         protocol=protocol,
         context_length=length,
         metric="mean_score",
-        score=total / sum(weights) if len(known) == len(scores) else None,
+        score=_weighted([row.score for row in rows], weights),
         n_scored=sum(row.n_scored for row in rows),
         n_failed=sum(row.n_failed for row in rows),
         n_truncated=sum(row.n_truncated for row in rows),
+        score_all=_weighted([row.score_all for row in rows], weights),
     )
+
+
+def _weighted(scores: Sequence[float | None], weights: Sequence[int]) -> float | None:
+    """Return the weighted mean; None where a part is missing."""
+    known = [score for score in scores if score is not None]
+    if len(known) < len(scores):
+        return None
+    products = (weight * score for weight, score in zip(weights, known, strict=True))
+    return sum(products) / sum(weights)
 
 
 def _fill(answered: Sequence[Answered], length: int, *, like: EvalResult) -> EvalResult:
     """Return which share of the context length prompts and answer budgets take, on average."""
     samples = [one.sample for one in answered if one.sample.context_length == length]
     used = sum(sample.prompt_tokens + sample.tokens_to_generate for sample in samples)
-    return like._replace(task=FILL, metric="fill", score=used / (length * len(samples)))
+    share = used / (length * len(samples))
+    return like._replace(task=FILL, metric="fill", score=share, score_all=None)
 
 
 def _empty(answered: Sequence[Answered], *, like: EvalResult) -> EvalResult:
-    """Return the share of answers without text: they score 0 as officially, and are named here."""
+    """Return the share of answers without text: failed samples, which officially score 0."""
     texts = [one.result.completion for one in answered if one.result.completion is not None]
-    empty = sum(not text.strip() for text in texts)
-    return like._replace(task=EMPTY, metric="empty", score=empty / len(texts) if texts else None)
+    empty = sum(is_empty(without_thoughts(text)) for text in texts)
+    share = empty / len(texts) if texts else None
+    return like._replace(task=EMPTY, metric="empty", score=share, score_all=None)

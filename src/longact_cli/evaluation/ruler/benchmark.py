@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import product
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from longact_cli.config.schema import BenchmarkConfig
@@ -16,7 +17,8 @@ from longact_cli.evaluation.benchmark import (
     sha256_text,
 )
 from longact_cli.evaluation.ruler.averages import averages, task_rows
-from longact_cli.evaluation.ruler.cache import Size, SizeCache, data_of
+from longact_cli.evaluation.ruler.cache import Size, SizeCache, data_name
+from longact_cli.evaluation.ruler.data import load_collection, load_essays, local_file
 from longact_cli.evaluation.ruler.generator import (
     RulerSource,
     answer_budget,
@@ -45,9 +47,12 @@ class RulerBenchmark:
         """Keep the configuration.
 
         Raises:
-            ConfigError: The mode does not exist, or thoughts do not go with an answer prefix.
+            UnknownNameError: The mode or the scorer does not exist.
+            ConfigError: Thoughts do not go with an answer prefix.
         """
         self._config = config
+        if config.scorer != "official":
+            raise unknown_name("benchmark.scorer", config.scorer, ("official",))
         if config.mode not in MODES:
             raise unknown_name("benchmark.mode", config.mode, MODES)
         if config.thinking_tokens and config.mode != "no-prefix":
@@ -74,13 +79,34 @@ class RulerBenchmark:
         Raises:
             UnknownNameError: A task does not exist.
             ConfigError: A length leaves no room for a prompt.
-            PrerequisiteError: A file is not in the data folder.
         """
-        loads = tuple(self._workload(task, length) for task, length in self._kinds())
-        if self._config.data_dir is not None:
-            for task in self._config.tasks:
-                data_of(task, self._config.data_dir)
-        return loads
+        return tuple(self._workload(task, length) for task, length in self._kinds())
+
+    def _data_names(self) -> list[str]:
+        names = (data_name(task) for task in self._config.tasks)
+        return [name for name in dict.fromkeys(names) if name is not None]
+
+    def data_files(self) -> tuple[Path, ...]:
+        """Return the local files of essays and questions; what the hub holds has no file here.
+
+        Raises:
+            ConfigError: A file is not in the data folder.
+        """
+        folder = self._config.data_dir
+        return () if folder is None else tuple(local_file(x, folder) for x in self._data_names())
+
+    def check_data(self) -> None:
+        """Load the essays and questions that the tasks need.
+
+        Raises:
+            ConfigError: A file is missing or does not have the schema.
+            PrerequisiteError: The hub cannot be reached.
+        """
+        for name in self._data_names():
+            if name == "essays":
+                load_essays(self._config.data_dir)
+            else:
+                load_collection(name, self._config.data_dir)
 
     def _kinds(self) -> Iterable[tuple[str, int]]:
         lengths = sorted(set(self._config.context_lengths))

@@ -69,18 +69,23 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "longact"
 
 
+def data_name(task: str) -> str | None:
+    """Return which data a task needs: essays, squad or hotpotqa; None where it needs none."""
+    definition = find_task(task)
+    if isinstance(definition, QaTask):
+        return definition.data
+    needs_essays = isinstance(definition, NiahTask) and definition.haystack == "essay"
+    return "essays" if needs_essays else None
+
+
 def data_of(task: str, data_dir: str | None) -> str:
     """Return a text that changes with the data a task needs; `none` where it needs none.
 
     Raises:
-        PrerequisiteError: A file is not in the folder.
+        ConfigError: A file is not in the folder.
     """
-    definition = find_task(task)
-    if isinstance(definition, QaTask):
-        return data_key(definition.data, data_dir)
-    if isinstance(definition, NiahTask) and definition.haystack == "essay":
-        return data_key("essays", data_dir)
-    return "none"
+    name = data_name(task)
+    return "none" if name is None else data_key(name, data_dir)
 
 
 def _source_key(task: str, source: RulerSource) -> list[str]:

@@ -51,8 +51,8 @@ def load_essays(data_dir: str | None) -> Essays:
     """Return the essays' words.
 
     Raises:
-        PrerequisiteError: They are missing; the message says how to get them.
-        ConfigError: The file does not have the schema.
+        PrerequisiteError: They cannot be loaded from the hub; the message says how to get them.
+        ConfigError: The file is missing or does not have the schema.
     """
     found = _load("essays", data_dir)
     text = found["text"] if isinstance(found, dict) else "".join(row["text"] for row in found)
@@ -67,8 +67,8 @@ def load_collection(name: str, data_dir: str | None) -> Collection:
     """Return the questions and documents of `squad` or `hotpotqa`.
 
     Raises:
-        PrerequisiteError: They are missing; the message says how to get them.
-        ConfigError: The file does not have the schema.
+        PrerequisiteError: They cannot be loaded from the hub; the message says how to get them.
+        ConfigError: The file is missing or does not have the schema.
     """
     found = _load(name, data_dir)
     read = _read_squad if name == "squad" else _read_hotpotqa
@@ -78,8 +78,21 @@ def load_collection(name: str, data_dir: str | None) -> Collection:
     return collection
 
 
+def local_file(name: str, data_dir: str) -> Path:
+    """Return the file of `essays`, `squad` or `hotpotqa` in a folder.
+
+    Raises:
+        ConfigError: It is not there; the message says how to get it.
+    """
+    return _path(_SOURCES[name], Path(data_dir))
+
+
 def data_key(name: str, data_dir: str | None) -> str:
-    """Return a text that changes when the data change: path, size and time, or the hub's name."""
+    """Return a text that changes when the data change: path, size and time, or the hub's name.
+
+    Raises:
+        ConfigError: The file is not in the folder.
+    """
     source = _SOURCES[name]
     if data_dir is None:
         return f"hub {source.hub}"
@@ -92,7 +105,7 @@ def _path(source: _Source, folder: Path) -> Path:
     for file in source.files:
         if (folder / file).is_file():
             return folder / file
-    raise PrerequisiteError(
+    raise ConfigError(
         f"benchmark.data_dir is {folder}; {source.files[0]} is not in it: "
         f"get it from {source.address}"
     )

@@ -45,6 +45,9 @@ class Essays:
     def __init__(self, words: Sequence[str]) -> None:
         """Keep the words."""
         self.words = tuple(words)
+        self._text = " ".join(self.words)
+        lengths = np.fromiter(map(len, self.words), dtype=np.int64, count=len(self.words))
+        self._starts = np.concatenate([[0], np.cumsum(lengths + 1)])  # of words, in the text
         self._scanned = 0
         self._ends: list[int] = []  # numbers of words after which a sentence ends
         self._frame: PromptFrame | None = None
@@ -53,8 +56,11 @@ class Essays:
     def slice(self, first: int, last: int) -> str:
         """Return the words from `first` up to, and without, `last`."""
         size = len(self.words)
-        if first // size == max(first, last - 1) // size:
-            return " ".join(self.words[first % size : first % size + last - first])
+        if first == last:
+            return ""
+        if first // size == (last - 1) // size:
+            start = first % size
+            return self._text[self._starts[start] : self._starts[start + last - first] - 1]
         border = (first // size + 1) * size
         return " ".join([self.slice(first, border), self.slice(border, last)])
 
@@ -179,7 +185,7 @@ def _starts(question: _Question, essays: Essays, words: int) -> list[int]:
 def _parts(question: _Question, essays: Essays, words: int) -> list[str]:
     """Return essay text and needles in turn. A text may be empty, its blanks stay, as upstream."""
     borders = [0, *_starts(question, essays, words), words]
-    texts = [essays.slice(first, last) if last > first else "" for first, last in pairwise(borders)]
+    texts = [essays.slice(first, last) for first, last in pairwise(borders)]
     woven = [part for pair in zip(texts, question.needles, strict=False) for part in pair]
     return [*woven, texts[-1]]
 
