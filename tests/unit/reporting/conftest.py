@@ -48,5 +48,5 @@ def hostile_study(tmp_path_factory, empty_database):
     run = store.start_plan(Plan(HOSTILE_STUDY, cells), "longact ablate")
     for cell, directory in written:
         store.sync_cell(cell, directory, parent_run=run)
-    store.finish_plan(run, False)
+    store.close(run, "FAILED")
     return uri, HOSTILE_STUDY
