@@ -108,3 +108,63 @@ def test_a_supervised_step_reads_its_prompts_once(tmp_path: Path) -> None:
     assert arguments.gradient_accumulation_steps == 1
     config = algorithm("sft", prompts_per_step=8, micro_batch_size=2)
     assert sft_arguments(config, folder=tmp_path, seed=0).gradient_accumulation_steps == 4
+
+
+PINNED_EVERYWHERE = {
+    "optim": "adamw_torch",
+    "adam_epsilon": 1e-8,
+    "fp16": False,
+    "dataloader_num_workers": 0,
+    "remove_unused_columns": False,
+    "logging_nan_inf_filter": False,
+    "logging_steps": 1,
+    "save_only_model": False,
+    "push_to_hub": False,
+    "disable_tqdm": True,
+    "report_to": [],
+    "eval_strategy": "no",
+    "save_strategy": "steps",
+}
+PINNED_RL = {
+    "reward_weights": [1.0],
+    "num_iterations": 1,
+    "shuffle_dataset": False,
+    "disable_dropout": True,
+    "log_completions": False,
+    "multi_objective_aggregation": "sum_then_normalize",
+    "delta": None,
+    "use_bias_correction_kl": False,
+    "sync_ref_model": False,
+    "top_entropy_quantile": 1.0,
+    "entropy_coef": 0.0,
+    "use_adaptive_entropy": False,
+    "off_policy_mask_threshold": None,
+    "cast_lm_head_to_fp32": False,
+    "top_k": 0,
+    "min_p": None,
+    "repetition_penalty": 1.0,
+    "vllm_importance_sampling_correction": True,
+    "vllm_importance_sampling_mode": "token_truncate",
+    "vllm_importance_sampling_clip_max": 3.0,
+}
+PINNED_SFT = {
+    "train_sampling_strategy": "sequential",
+    "dataset_kwargs": {"skip_prepare_dataset": True},
+    "loss_type": "nll",
+    "packing": False,
+    "padding_free": False,
+    "max_length": None,
+    "activation_offloading": False,
+    "neftune_noise_alpha": None,
+}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_what_no_setting_changes_has_one_value_in_every_run(path: Path, tmp_path: Path) -> None:
+    made = algorithm(path.stem)
+    build, pinned = (
+        (sft_arguments, PINNED_SFT) if made.kind == "sft" else (grpo_arguments, PINNED_RL)
+    )
+    arguments = build(made, folder=tmp_path, seed=0)
+    found = {name: getattr(arguments, name) for name in PINNED_EVERYWHERE | pinned}
+    assert found == PINNED_EVERYWHERE | pinned
