@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from longact_cli.masking import MaskSchedule, MaskSettings, SaliencyProbe, find_projections
-from longact_cli.masking.rotary import pair_magnitude
+from longact_cli.masking.rotary import pair_magnitude, rotary_channels
 from longact_cli.masking.scores import wanda_scores, weight_norms
 
 from .masking_toys import K, Q, Toy
@@ -88,6 +88,29 @@ def test_p99_ignores_the_largest_hundredth() -> None:
 def test_pair_magnitude_gives_both_channels_of_a_pair_its_energy() -> None:
     vector = torch.tensor([3.0, 1.0, 4.0, 0.0, 7.0])  # rotary 4: pairs (0, 2) and (1, 3)
     assert pair_magnitude(vector, 4).tolist() == [5.0, 1.0, 5.0, 1.0, 7.0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "channels"),
+    [
+        (None, 8),
+        ({}, 8),
+        ({"rope_type": "default", "partial_rotary_factor": 0.5}, 4),
+        ({"full_attention": {"partial_rotary_factor": 0.25}, "other": {}}, 2),
+    ],
+)
+def test_a_model_may_turn_only_a_part_of_its_channels(
+    settings: dict[str, object] | None, channels: int
+) -> None:
+    from transformers import Qwen3Config
+    from transformers.models.qwen3.modeling_qwen3 import Qwen3Attention
+
+    owner = Qwen3Attention(
+        Qwen3Config(hidden_size=16, num_attention_heads=2, num_key_value_heads=1, head_dim=8), 0
+    )
+    owner.layer_type = "full_attention"
+    owner.config.rope_parameters = settings
+    assert rotary_channels(owner, 8) == channels
 
 
 def test_pair_magnitude_is_what_the_rotary_embedding_leaves_unchanged() -> None:
