@@ -40,6 +40,10 @@ def report(
     where: Annotated[
         list[str] | None, typer.Option("--where", help="Keep FIELD=VALUE[,VALUE]; repeatable.")
     ] = None,
+    claims: Annotated[
+        bool,
+        typer.Option("--claims", help="The checklist of claims, alone unless --table is given."),
+    ] = False,
     siunitx: Annotated[
         bool, typer.Option("--siunitx", help="LaTeX columns align at the decimal point.")
     ] = False,
@@ -76,7 +80,7 @@ def report(
         uri,
         studies,
         ReportRequest(
-            tables=_tables(table, pivot=pivot is not None),
+            tables=_tables(table, alone=pivot is not None, claims=claims),
             formats=_words(formats),
             pivot=pivot,
             siunitx=siunitx,
@@ -110,12 +114,14 @@ def _pivot(rows: str | None, cols: str | None, where: list[str] | None) -> "Pivo
     return parse_pivot(rows, cols, where or [])
 
 
-def _tables(text: str | None, *, pivot: bool) -> tuple[str, ...]:
+def _tables(text: str | None, *, alone: bool, claims: bool) -> tuple[str, ...]:
     from longact_cli.reporting.tables import TABLES
 
+    checklist = ("claims",) if claims else ()
     if text is None:
-        return () if pivot else ("sparsity",)
-    return TABLES.names() if text.strip() == "all" else _words(text)
+        return checklist or (() if alone else ("sparsity",))
+    chosen = TABLES.names() if text.strip() == "all" else _words(text)
+    return tuple(dict.fromkeys((*chosen, *checklist)))
 
 
 def _only_study(uri: str) -> str:
