@@ -47,8 +47,8 @@ class Column(NamedTuple):
     """One column.
 
     `percent` and `points` hold fractions in 0..1 and -1..1, shown times 100; `published` is
-    a percent with the digits of its source, `number` any other measure with two decimals. A compact column shows no intervals; files for programs
-    still hold them.
+    a percent with the digits of its source, `number` any other measure with two decimals. A compact
+    column shows no intervals; files for programs still hold them.
     """
 
     key: str
