@@ -11,6 +11,7 @@ from longact_cli.cli.eval import evaluate
 from longact_cli.cli.logs import logs
 from longact_cli.cli.mask import app as mask_app
 from longact_cli.cli.models import app as models_app
+from longact_cli.cli.power import power
 from longact_cli.cli.report import report
 from longact_cli.cli.status import status
 from longact_cli.cli.sync import sync
@@ -27,6 +28,7 @@ app.command("train")(train)
 app.command("ablate")(ablate)
 app.command("eval")(evaluate)
 app.command("report")(report)
+app.command("power")(power)
 app.command("status")(status)
 app.command("logs")(logs)
 app.command("diff")(diff)

@@ -46,7 +46,9 @@ def longact(*arguments, cwd):
     )
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["ablate"], ["eval"], ["report"], ["models"]])
+@pytest.mark.parametrize(
+    "command", [[], ["train"], ["ablate"], ["eval"], ["report"], ["models"], ["power"]]
+)
 def test_help_imports_nothing_heavy(command, tmp_path):
     script = (
         "import sys\n"
