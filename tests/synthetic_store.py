@@ -183,5 +183,5 @@ def write_study(
     run = store.start_plan(plan, "longact ablate --sparsity 0.3")
     for cell, directory in written:
         store.sync_cell(cell, directory, parent_run=run)
-    store.finish_plan(run, True)
+    store.close(run, "FINISHED")
     return plan

@@ -82,6 +82,11 @@ class CellDir:
         return self.path / "DONE"
 
     @property
+    def system(self) -> Path:
+        """What the machine did while the cell ran, one sample per line."""
+        return self.path / "system.jsonl"
+
+    @property
     def progress(self) -> Path:
         """How far the running process is."""
         return self.path / "progress.json"
@@ -149,6 +154,12 @@ def read_status(directory: CellDir) -> Status:
     if status.state == "done" and not is_done(directory):
         return Status("pending", attempt=status.attempt)
     return status
+
+
+def peek_status(directory: CellDir) -> Status:
+    """Return what the cell's status file says, without looking at its results: for overviews."""
+    data = read_json(directory.path / "status.json")
+    return Status(**data) if data else Status("pending")
 
 
 def write_status(directory: CellDir, status: Status) -> None:

@@ -149,6 +149,15 @@ def _science(config: RunConfig, sections: Sequence[str]) -> dict[str, Any]:
     }
 
 
+def science_keys(cell: Cell) -> frozenset[str]:
+    """Return the dotted settings that the cell's digest covers, those of its training included."""
+    sections: tuple[str, ...] = ("model", "benchmark")
+    if cell.arm != BASE_ARM:
+        sections = ("model", "data", "algorithm", "mask", *sections[1 : 1 + (cell.stage == "eval")])
+    keys = set(_flatten(_science(cell.config, sections)))
+    return frozenset(keys | ({"seed"} if cell.arm != BASE_ARM else set()))
+
+
 def build_plan(study: str, cells: Iterable[Cell]) -> Plan:
     """Merge equal cells, keeping every reason that asked for them, parents first.
 

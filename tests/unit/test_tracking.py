@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from longact_cli.cells import Status, cell_dir, create, write_status
-from longact_cli.files import append_lines
+from longact_cli.cells import Status, cell_dir, create, mark_done, write_status
+from longact_cli.files import append_lines, read_json, write_json
 from longact_cli.plan import Plan
 from longact_cli.tracking import TrackingError, artifact_folder, default_tracking_uri
 from longact_cli.tracking.client import connect
 from longact_cli.tracking.query import list_studies, read_curve, read_samples, read_study
 from longact_cli.tracking.store import open_store
-from longact_cli.tracking.sync import metric_name
+from longact_cli.tracking.sync import metric_name, run_status
 from synthetic_store import COMMIT, Setting, base_cell, pair, rewards, write_cell
 
 SALIENT = Setting("salient", 0.3, 0, 0.7)
@@ -72,7 +72,7 @@ def test_syncing_again_from_a_new_process_adds_no_run_and_no_point(tracked_runs)
     for _ in range(3):
         store, run = _store(tracked_runs, train)
         store.sync_cell(train, cell_dir(runs_dir, train.digest), parent_run=run)
-        store.finish_plan(run, True)
+        store.close(run, "FINISHED")
     client, runs = _runs(uri)
     assert len(runs) == 1
     assert len(client.get_metric_history(runs[0].info.run_id, "reward")) == 12
@@ -135,6 +135,37 @@ def test_the_state_of_the_cell_decides_the_status(tracked_runs, state, status):
     assert (cell.status, cell.state) == (status, state)
     assert cell.error == "out of memory"
     assert bool(cell.results) == (state == "done")
+
+
+@pytest.mark.parametrize(
+    ("code", "word"),
+    [(1, "FAILED"), (-9, "KILLED"), (-15, "KILLED"), (137, "KILLED"), (2, "FAILED")],
+)
+def test_a_process_that_a_signal_ended_is_killed_and_one_that_crashed_has_failed(code, word):
+    assert run_status(Status("failed", exit_code=code)) == word
+
+
+def test_the_data_of_a_cell_and_the_load_of_its_machine_are_in_its_run(tracked_runs):
+    runs_dir, uri = tracked_runs
+    train, evaluation = pair(SALIENT)
+    store, run = _store(tracked_runs, train, evaluation)
+    for cell in (train, evaluation):
+        directory = write_cell(runs_dir, cell, 0.7)
+        facts = {**read_json(directory.provenance), "data_sha256": cell.digest}
+        write_json(directory.provenance, facts)
+        mark_done(directory)
+        append_lines(directory.system, [{"time": 100.5, "process_memory_megabytes": 512.0}])
+        for _ in range(2):
+            store.sync_cell(cell, directory, parent_run=run)
+            store.forget()
+    client, runs = _runs(uri)
+    used = {found.data.tags["longact.stage"]: found.inputs.dataset_inputs for found in runs}
+    assert [(one.dataset.name, one.dataset.digest) for one in used["eval"]] == [
+        ("ruler", evaluation.digest[:36])
+    ]
+    assert used["train"][0].tags[0].value == "training"
+    (point,) = client.get_metric_history(runs[0].info.run_id, "system/process_memory_megabytes")
+    assert (point.value, point.timestamp, point.step) == (512.0, 100500, 0)
 
 
 def test_a_failed_cell_that_is_retried_ends_as_one_finished_run(tracked_runs):
@@ -231,17 +262,27 @@ def test_two_studies_keep_their_cells_and_files_apart(tracked_runs):
     assert artifact_folder(runs_dir, hostile).parent == runs_dir / "artifacts"
 
 
-def test_a_moved_store_can_be_read_but_refuses_to_write_to_its_old_place(tracked_runs):
+def test_a_moved_store_can_be_read_and_written_in_its_new_place(tracked_runs):
     runs_dir, uri = tracked_runs
     base = base_cell()
     store, run = _store(tracked_runs, base)
     store.sync_cell(base, write_cell(runs_dir, base, 0.2), parent_run=run)
+    other, other_run = _store(tracked_runs, base, study="study-2")
+    other.sync_cell(base, cell_dir(runs_dir, base.digest), parent_run=other_run)
     moved = runs_dir.rename(runs_dir.parent / "elsewhere")
     uri = default_tracking_uri(moved)
     (cell,) = read_study(uri, "study")
     assert len(read_samples(uri, "study", cell.run_id)) == 40
-    with pytest.raises(TrackingError, match="move it back, or give the study a new name"):
-        open_store(uri, runs_dir=moved, study="study")
+    train, _ = pair(SALIENT)
+    again = open_store(uri, runs_dir=moved, study="study")
+    parent = again.start_plan(Plan("study", (base, train)), "longact ablate")
+    again.sync_cell(train, write_cell(moved, train, 0.7), parent_run=parent)
+    client, runs = _runs(uri)
+    folder = f"file://{moved}/artifacts/study/".replace(" ", "%20")
+    assert all(run.info.artifact_uri.startswith(folder) for run in runs)
+    # MLflow itself finds the files, and the other study keeps its own place.
+    assert client.list_artifacts(cell.run_id)
+    assert _runs(uri, "study-2")[1][0].info.artifact_uri.startswith("file://" + str(runs_dir)[:9])
     assert not runs_dir.exists()
 
 
@@ -281,7 +322,7 @@ store.sync_cell(cell, directory, parent_run=run)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("victim", ["log_batch", "log_artifact", "set_terminated", "set_tag"])
+@pytest.mark.parametrize("victim", ["log_batch", "log_artifact", "set_terminated", "create_run"])
 def test_a_writer_killed_at_any_point_leaves_what_the_next_one_completes(tracked_runs, victim):
     runs_dir, uri = tracked_runs
     _, evaluation = pair(SALIENT)

@@ -5,13 +5,16 @@ import typer
 from longact_cli.cli.ablate import ablate
 from longact_cli.cli.cell import run_one
 from longact_cli.cli.config import app as config_app
+from longact_cli.cli.diff import diff
 from longact_cli.cli.doctor import doctor
 from longact_cli.cli.eval import evaluate
+from longact_cli.cli.logs import logs
 from longact_cli.cli.mask import app as mask_app
 from longact_cli.cli.models import app as models_app
 from longact_cli.cli.power import power
 from longact_cli.cli.report import report
 from longact_cli.cli.status import status
+from longact_cli.cli.sync import sync
 from longact_cli.cli.train import train
 
 app = typer.Typer(
@@ -27,6 +30,9 @@ app.command("eval")(evaluate)
 app.command("report")(report)
 app.command("power")(power)
 app.command("status")(status)
+app.command("logs")(logs)
+app.command("diff")(diff)
+app.command("sync")(sync)
 app.command("doctor")(doctor)
 app.add_typer(config_app)
 app.add_typer(models_app)

@@ -67,6 +67,7 @@ def report(
 
     from longact_cli.cli.running import command_line
     from longact_cli.execution.preflight import check_runs_dir
+    from longact_cli.reporting.api import only_study
     from longact_cli.reporting.render.terminal import to_terminal
     from longact_cli.reporting.report import ReportRequest, write_report
     from longact_cli.tracking import artifact_folder, default_tracking_uri
@@ -75,7 +76,7 @@ def report(
     pivot = _pivot(rows, cols, where)
     check_runs_dir(runs_dir)
     uri = tracking_uri or default_tracking_uri(runs_dir)
-    studies = _words(experiment) if experiment else (_only_study(uri),)
+    studies = _words(experiment) if experiment else (only_study(uri),)
     done = write_report(
         uri,
         studies,
@@ -122,15 +123,3 @@ def _tables(text: str | None, *, alone: bool, claims: bool) -> tuple[str, ...]:
         return checklist or (() if alone else ("sparsity",))
     chosen = TABLES.names() if text.strip() == "all" else _words(text)
     return tuple(dict.fromkeys((*chosen, *checklist)))
-
-
-def _only_study(uri: str) -> str:
-    from longact_cli.errors import ConfigError, NotFoundError
-    from longact_cli.tracking.query import list_studies
-
-    studies = list_studies(uri)
-    if not studies:
-        raise NotFoundError(f"{uri} holds no study yet; run `longact ablate` first")
-    if len(studies) > 1:
-        raise ConfigError(f"--experiment is not given; it must be one of: {', '.join(studies)}")
-    return studies[0]

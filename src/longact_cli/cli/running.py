@@ -56,37 +56,29 @@ def handle(plan: "Plan", request: Request) -> int:
 def _run(plan: "Plan", request: Request) -> Outcome:
     from longact_cli.execution.local import LocalExecutor
     from longact_cli.execution.runner import Runner
-    from longact_cli.tracking import default_tracking_uri
+    from longact_cli.tracking import tracking_uri
     from longact_cli.tracking.listener import PlanTracker
 
     executor = LocalExecutor(request.executor.workers, request.executor.threads_per_worker)
+    uri = tracking_uri(request.tracking_uri, request.runs_dir)
     request.runs_dir.mkdir(parents=True, exist_ok=True)
-    save_plan(plan, request.runs_dir)
-    uri = request.tracking_uri or default_tracking_uri(request.runs_dir)
-    tracker = PlanTracker(uri, request.runs_dir, warn=request.output.note)
-    tracker.start(plan, command_line(argv))
     follow = PlanProgress(request.output, plan, request.runs_dir, slots=executor.slots)
+    tracker = PlanTracker(uri, request.runs_dir, warn=follow.warn)
+    tracker.start(plan, command_line(argv))
     with follow:
         runner = Runner(
             plan, request.runs_dir, executor, listeners=(follow, tracker), options=request.run
         )
         outcome = runner.run()
-    tracker.finish(ok=outcome.ok)
+    tracker.finish(ok=outcome.ok, interrupted=outcome.interrupted)
     return outcome
 
 
-def save_plan(plan: "Plan", runs_dir: Path) -> None:
-    """Keep the plan beside its cells."""
-    from longact_cli.files import write_json
-
-    cells = [{"digest": cell.digest, "label": cell.label} for cell in plan.cells]
-    path = runs_dir / "plans" / f"{plan.digest[:12]}.json"
-    write_json(path, {"study": plan.study, "digest": plan.digest, "cells": cells})
-
-
 def command_line(arguments: Sequence[str]) -> str:
-    """Return the command as the user can repeat it, without the machine's path to it."""
-    return join(["longact", *arguments[1:]])
+    """Return the command as the user can repeat it, without the machine's path and secrets."""
+    from longact_cli.redaction import redact
+
+    return redact(join(["longact", *arguments[1:]]))
 
 
 def _failures(plan: "Plan", runs_dir: Path) -> dict[str, Failure]:

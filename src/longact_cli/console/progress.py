@@ -19,7 +19,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from longact_cli.cells import State, Status, cell_dir
+from longact_cli.cells import CellDir, State, Status, cell_dir
 from longact_cli.console.output import STATE_STYLES, Output, duration
 from longact_cli.files import read_json
 from longact_cli.plan import Cell, Plan
@@ -73,6 +73,14 @@ class PlanProgress:
         self._last = time.time()
         self._live.update(self._render(running), refresh=True)
 
+    def warn(self, text: str) -> None:
+        """Print a remark without tearing the live table; any thread may call it."""
+        self._output.data({"event": "warning", "message": text})
+        if self._live and self._live.is_started:
+            self._live.console.print(Text(text), soft_wrap=True)
+        else:
+            self._output.note(text)
+
     def _line(self, cell: Cell, status: Status) -> None:
         event = {"event": "state", "digest": cell.digest, "label": cell.label}
         self._output.data({**event, "state": status.state, "error": status.error})
@@ -110,25 +118,28 @@ class PlanProgress:
             summary.append(f"about {duration(left)} left", style="dim")
         table = Table.grid(padding=(0, 2))
         for cell in running:
-            table.add_row(Text(cell.label), *self._bar(cell))
+            directory = cell_dir(self._runs_dir, cell.digest)
+            started = self._states[cell.digest].started
+            table.add_row(Text(cell.label), *progress_bar(directory, started=started))
         parts: list[RenderableType] = [summary, table]
         if self._failure:
             parts.append(Text(f"last failure: {self._failure}", style="red"))
         return Group(*parts)
 
-    def _bar(self, cell: Cell) -> tuple[RenderableType, str]:
-        progress = read_json(cell_dir(self._runs_dir, cell.digest).progress)
-        started = self._states[cell.digest].started or time.time()
-        elapsed = time.time() - started
-        if not progress:
-            return Text("starting", style="dim"), duration(elapsed)
-        done, total = progress["done"], progress["total"]
-        bar = ProgressBar(total=total, completed=done, width=30)
-        text = f"{done}/{total}  {duration(elapsed)}"
-        rate = progress.get("rate")
-        if rate:
-            text += f", {duration((total - done) / rate)} left"
-        return bar, text
+
+def progress_bar(directory: CellDir, *, started: float | None) -> tuple[RenderableType, str]:
+    """Return a running cell's bar and its text: done of total, time spent, time left."""
+    progress = read_json(directory.progress)
+    elapsed = time.time() - (started or time.time())
+    if not progress:
+        return Text("starting", style="dim"), duration(elapsed)
+    done, total = progress["done"], progress["total"]
+    bar = ProgressBar(total=total, completed=done, width=30)
+    text = f"{done}/{total}  {duration(elapsed)}"
+    rate = progress.get("rate")
+    if rate:
+        text += f", {duration((total - done) / rate)} left"
+    return bar, text
 
 
 @contextmanager

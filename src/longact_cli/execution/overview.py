@@ -1,11 +1,18 @@
-"""The state of every cell of a store, read from disk."""
+"""The state of every cell of a store, read from disk, and one of them by name."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
-from longact_cli.cells import Status, is_held, list_cells, read_status
+from longact_cli.cells import CellDir, Status, is_held, list_cells, peek_status
+from longact_cli.errors import ConfigError, NotFoundError
 from longact_cli.files import read_json
+from longact_cli.tracking.plans import is_plan_held, read_plans
+
+_SHORTEST = 4
+_SHOWN = 5
 
 
 class Row(NamedTuple):
@@ -14,17 +21,67 @@ class Row(NamedTuple):
     digest: str
     label: str
     status: Status
+    directory: CellDir
 
 
 def overview(runs_dir: Path) -> tuple[Row, ...]:
-    """Return every cell with its state; `running` only where a live process owns it."""
+    """Return every cell with its state; `running` only where a live process owns it.
+
+    Results are not checked: a store of thousands of cells answers at once.
+    """
     rows: list[Row] = []
     for directory in list_cells(runs_dir):
         cell = read_json(directory.path / "cell.json")
-        if cell is None:
-            continue
-        status = read_status(directory)
-        if status.state == "running" and not is_held(directory):
-            status = replace(status, state="interrupted")
-        rows.append(Row(cell["digest"], cell["label"], status))
+        if cell is not None:
+            rows.append(Row(cell["digest"], cell["label"], current_status(directory), directory))
     return tuple(sorted(rows, key=lambda row: row.label))
+
+
+def current_status(directory: CellDir) -> Status:
+    """Return where a cell stands; one that says `running` and has no process was interrupted."""
+    status = peek_status(directory)
+    if status.state == "running" and not is_held(directory):
+        return replace(status, state="interrupted")
+    return status
+
+
+def at_work(runs_dir: Path, rows: Sequence[Row]) -> bool:
+    """Return whether a live process runs a cell or a plan of this store."""
+    if any(row.status.state == "running" for row in rows):
+        return True
+    return any(is_plan_held(runs_dir, plan.digest) for plan in read_plans(runs_dir))
+
+
+def find_row(runs_dir: Path, word: str) -> Row:
+    """Return the cell that `word` names: the start of its digest, its name, or words of its name.
+
+    Raises:
+        NotFoundError: There is none; the closest name is offered.
+        ConfigError: There are several.
+    """
+    rows = overview(runs_dir)
+    if not rows:
+        raise NotFoundError(f"--runs-dir is {runs_dir}; it holds no cells: run `longact ablate`")
+    found = _matches(rows, word.strip())
+    if len(found) == 1:
+        return found[0]
+    if found:
+        some = "; ".join(f"{row.digest[:12]} {row.label}" for row in found[:_SHOWN])
+        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        raise ConfigError(f"'{word}' names {len(found)} cells: {some}{more}; give one digest")
+    known = [name for row in rows for name in (row.label, row.digest[:12])]
+    close = get_close_matches(word, known, n=1, cutoff=0.4)
+    hint = f" Did you mean '{close[0]}'?" if close else ""
+    raise NotFoundError(
+        f"there is no cell '{word}' in {runs_dir}; `longact status` lists {len(rows)}.{hint}"
+    )
+
+
+def _matches(rows: Sequence[Row], word: str) -> list[Row]:
+    exact = [row for row in rows if row.label == word]
+    if exact:
+        return exact
+    if len(word) >= _SHORTEST and (found := [row for row in rows if row.digest.startswith(word)]):
+        return found
+    words = word.split()
+    return [row for row in rows if words and set(words) <= set(row.label.split())]

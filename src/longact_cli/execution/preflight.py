@@ -5,11 +5,7 @@ from pathlib import Path
 from longact_cli.config.describe import config_error
 from longact_cli.config.schema import RunConfig
 from longact_cli.errors import ConfigError, LongActError, PrerequisiteError
-from longact_cli.evaluation.evaluate import estimate
-from longact_cli.evaluation.ruler.generator import find_task
-from longact_cli.models.loading import context_window, resolve_checkpoint
 from longact_cli.plan import Plan
-from longact_cli.training.keychain import KEYCHAIN
 
 
 def check_runs_dir(runs_dir: Path) -> None:
@@ -43,6 +39,8 @@ def check_plan(plan: Plan) -> None:
 
 
 def _complaints(config: RunConfig, *, trains: bool) -> list[str]:
+    from longact_cli.evaluation.evaluate import estimate  # imports numpy and more
+
     try:
         if trains:
             _check_training(config)
@@ -55,6 +53,9 @@ def _complaints(config: RunConfig, *, trains: bool) -> list[str]:
 
 
 def _check_training(config: RunConfig) -> None:
+    from longact_cli.evaluation.ruler.generator import find_task
+    from longact_cli.training.keychain import KEYCHAIN
+
     for task in config.data.tasks if config.data.path is None else ():
         if task != KEYCHAIN:
             find_task(task, key="data.tasks")
@@ -62,6 +63,8 @@ def _check_training(config: RunConfig) -> None:
 
 
 def _check_lengths(config: RunConfig, key: str, lengths: tuple[int, ...]) -> None:
+    from longact_cli.models.loading import context_window, resolve_checkpoint
+
     try:
         window = context_window(resolve_checkpoint(config.model))
     except PrerequisiteError:

@@ -21,6 +21,8 @@ from longact_cli.execution.base import EXIT_HELD, Executor, Handle
 from longact_cli.plan import Cell, Plan
 
 _POLL_SECONDS = 0.1
+# After a change the next look comes this soon, then later and later: short cells cost no wait.
+_FIRST_POLL_SECONDS = 0.002
 _GRACE_SECONDS = 30.0
 
 
@@ -82,6 +84,7 @@ class Runner:
         self._handles: dict[str, Handle] = {}
         self._elsewhere: set[str] = set()
         self._stopping = False
+        self._pause = _FIRST_POLL_SECONDS
 
     def run(self) -> Outcome:
         """Run until every cell is done, failed or blocked, or the user interrupts."""
@@ -90,7 +93,8 @@ class Runner:
             self._load()
             while self._advance():
                 self._tick()
-                time.sleep(_POLL_SECONDS)
+                time.sleep(self._pause)
+                self._pause = min(_POLL_SECONDS, 2 * self._pause)
         except KeyboardInterrupt:
             interrupted = True
             self._stop()
@@ -184,6 +188,7 @@ class Runner:
         self._tell(cell, status)
 
     def _tell(self, cell: Cell, status: Status) -> None:
+        self._pause = _FIRST_POLL_SECONDS
         for listener in self._listeners:
             listener.changed(cell, status)
 

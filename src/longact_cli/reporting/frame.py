@@ -28,13 +28,17 @@ SCORE_COLUMNS = (*_CELL_COLUMNS, *EvalResult._fields, "run_id", "commit")
 
 
 class Missing(NamedTuple):
-    """A cell the study asked for that is not part of the numbers, and why."""
+    """A cell the study asked for that is not part of the numbers, why, and what would fill it.
+
+    `retry` says that it ran before, and its command must be told to try again.
+    """
 
     digest: str
     label: str
     state: str
     reason: str
     command: str
+    retry: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,7 +205,6 @@ def _missing(cell: TrackedCell) -> Missing:
     if cell.state == "running":
         reason = "still running, or its run was killed"
     command = cell.command or "longact ablate"
-    if cell.state in ("failed", "blocked") and command.startswith("longact ablate"):
-        command += " --retry-failed"
+    retry = cell.state in ("failed", "blocked") and command.startswith("longact ablate")
     said = " ".join(reason.split())[:200]
-    return Missing(cell.digest, cell.label, cell.state, said, command)
+    return Missing(cell.digest, cell.label, cell.state, said, command, retry)

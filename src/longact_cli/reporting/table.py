@@ -4,13 +4,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from longact_cli.files import sha256_json
 from longact_cli.reporting.stats import Estimate
 
-Kind = Literal["text", "count", "percent", "points", "number"]
+Kind = Literal["text", "count", "percent", "points", "number", "published"]
 MISSING = "--"
 DECIMALS = 12
 """Digits written to files for programs: sums may differ behind them from machine to machine."""
 _SCALE = 100.0
+_MOST_CELLS = 60
 
 
 class Provenance(NamedTuple):
@@ -28,7 +30,9 @@ class Provenance(NamedTuple):
 
     def lines(self) -> tuple[str, ...]:
         """Return the provenance as lines of text without line breaks in them."""
-        cells = (digest[:12] for digest in self.cells)
+        cells = [digest[:12] for digest in self.cells]
+        if len(cells) > _MOST_CELLS:
+            cells = [f"{len(cells)}, listed in runs.csv; sha256 {sha256_json(sorted(self.cells))}"]
         lines = (
             f"command: {self.command}",
             f"longact: {self.version}",
@@ -42,9 +46,9 @@ class Provenance(NamedTuple):
 class Column(NamedTuple):
     """One column.
 
-    `percent` and `points` hold fractions in 0..1 and -1..1, shown times 100; `number` holds any
-    other measure, shown with two decimals. A compact column shows no intervals; files for programs
-    still hold them.
+    `percent` and `points` hold fractions in 0..1 and -1..1, shown times 100; `published` is
+    a percent with the digits of its source, `number` any other measure with two decimals. A compact
+    column shows no intervals; files for programs still hold them.
     """
 
     key: str
@@ -112,8 +116,8 @@ class Entry(NamedTuple):
 def _shown(value: float | int | str, kind: Kind) -> str:
     if isinstance(value, str) or kind in ("text", "count"):
         return str(value)
-    if kind == "number":
-        return f"{value:.2f}"
+    if kind in ("number", "published"):
+        return f"{value * (_SCALE if kind == 'published' else 1.0):.2f}"
     scaled = round(value * _SCALE, 1) + 0.0  # + 0.0 turns -0.0 into 0.0
     return f"{scaled:+.1f}" if kind == "points" and scaled else f"{scaled:.1f}"
 

@@ -6,9 +6,11 @@ This file imports no MLflow, so that settings and errors cost nothing.
 import os
 import re
 from pathlib import Path
+from typing import Literal
 
-from longact_cli.errors import LongActError
+from longact_cli.errors import ConfigError, LongActError
 from longact_cli.files import sha256_json
+from longact_cli.redaction import redact
 
 # Read by MLflow on import, which only happens in this package's modules.
 for _name, _value in (
@@ -16,12 +18,15 @@ for _name, _value in (
     ("MLFLOW_LOGGING_LEVEL", "WARNING"),
     ("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false"),
     ("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true"),
-    ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3"),
+    ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2"),
     ("MLFLOW_HTTP_REQUEST_TIMEOUT", "20"),
 ):
     os.environ.setdefault(_name, _value)
 
 _SQLITE = "sqlite:///"
+_SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql")
+
+PlanStatus = Literal["FINISHED", "FAILED", "KILLED"]
 
 
 class TrackingError(LongActError):
@@ -33,6 +38,30 @@ class TrackingError(LongActError):
 def default_tracking_uri(runs_dir: Path) -> str:
     """Return `MLFLOW_TRACKING_URI` where it is set, else the database of this store."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{runs_dir.resolve()}/mlflow.db"
+
+
+def check_tracking_uri(uri: str) -> str:
+    """Return `uri` where MLflow can keep runs there.
+
+    Raises:
+        ConfigError: It is a path, or of a kind that MLflow does not take.
+    """
+    scheme = uri.partition("://")[0].partition("+")[0]
+    if "://" not in uri or scheme not in _SCHEMES:
+        raise ConfigError(
+            f"--tracking-uri is '{redact(uri)}'; it must be sqlite:///FILE, the address of a "
+            f"server such as http://localhost:5000, or a database ({', '.join(_SCHEMES[3:])})"
+        )
+    return uri
+
+
+def tracking_uri(given: str | None, runs_dir: Path) -> str:
+    """Return where runs are tracked: what was given, else `MLFLOW_TRACKING_URI`, else the store's.
+
+    Raises:
+        ConfigError: MLflow cannot keep runs there.
+    """
+    return check_tracking_uri(given or default_tracking_uri(runs_dir))
 
 
 def database_file(uri: str) -> Path | None:

@@ -1,6 +1,7 @@
 """The connection to MLflow: what fails in it becomes one `TrackingError`."""
 
 import logging
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -8,6 +9,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
+from longact_cli.redaction import redact
 from longact_cli.tracking import TrackingError
 
 __all__ = ["connect", "translated"]
@@ -22,11 +24,11 @@ def translated(uri: str) -> Iterator[None]:
     """
     try:
         yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        said = " ".join(str(error).split())[:300]
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
+        said = redact(" ".join(str(error).split()))[:300]
         raise TrackingError(
-            f"tracking at {uri} failed: {said}; check MLFLOW_TRACKING_URI and run again, "
-            "results on disk are kept"
+            f"tracking at {redact(uri)} failed: {said}; results on disk are kept: "
+            "`longact sync` copies them once it works again"
         ) from error
 
 

@@ -5,24 +5,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 
 from longact_cli.cells import CellDir, Status, read_status
 from longact_cli.plan import Cell, Plan
-from longact_cli.tracking import TrackingError, artifact_folder, database_file
+from longact_cli.redaction import redact
+from longact_cli.tracking import PlanStatus, artifact_folder, database_file
 from longact_cli.tracking.client import connect, translated
+from longact_cli.tracking.relocate import relocate
 from longact_cli.tracking.sync import (
     ENDED,
-    RUN_STATUS,
     PointKey,
     Stored,
     cell_params,
+    dataset_input,
     identity_tags,
     new_points,
     replicated_mark,
+    run_status,
     state_tags,
 )
 
@@ -30,17 +33,30 @@ PLAN_FILE = "plan.json"
 _REPLICATED = "longact.replicated"
 _PARENT = "mlflow.parentRunId"
 _ASKED_BY = "longact.asked_by"
-_METRICS_PER_CALL = 1000
+# MLflow takes 1000 values in one call, of them 100 parameters and 100 tags.
+_METRICS_PER_CALL = 900
 _PARAMS_PER_CALL = 100
+_TAGS_PER_CALL = 100
+_TWINS = 10
+
+_RUNS_PER_CALL = 1000
 
 T = TypeVar("T")
+
+
+class Unfinished(NamedTuple):
+    """A run that MLflow takes for running: of a `plan` or a `cell`, and its digest."""
+
+    run_id: str
+    kind: str
+    digest: str
 
 
 class TrackingStore:
     """One study in MLflow: a run per plan, and below it one run per cell.
 
     Every method may be repeated after a crash at any point: runs are found by the digest of their
-    cell or plan, and only what MLflow lacks is sent.
+    cell or plan, and only what MLflow lacks is sent. One thread uses it at a time.
     """
 
     def __init__(self, client: MlflowClient, uri: str, experiment: str, lock: Path) -> None:
@@ -50,6 +66,7 @@ class TrackingStore:
         self._experiment = experiment
         self._lock = lock
         self._stored: dict[str, dict[PointKey, Stored]] = {}
+        self._known: dict[str, Run] = {}
 
     def start_plan(self, plan: Plan, command: str) -> str:
         """Return the run of this plan, marked as running, with the list of its cells.
@@ -57,61 +74,135 @@ class TrackingStore:
         Raises:
             TrackingError: MLflow failed.
         """
-        tags = {"longact.kind": "plan", "longact.plan": plan.digest, "longact.command": command}
+        run_id = self.keep_plan(plan, command)
         with translated(self._uri):
-            run = self._find_or_create("longact.plan", f"plan {plan.digest[:12]}", tags)
+            self._client.update_run(run_id, status="RUNNING")
+        return run_id
+
+    def keep_plan(self, plan: Plan, command: str, *, digest: str | None = None) -> str:
+        """Return the run of this plan, made where there is none, with the list of its cells.
+
+        Args:
+            plan: The plan.
+            command: The command line that made it.
+            digest: Its digest, where some of its cells are lost.
+
+        Raises:
+            TrackingError: MLflow failed.
+        """
+        digest = digest or plan.digest
+        tags = {
+            "longact.kind": "plan",
+            "longact.plan": digest,
+            "longact.command": redact(command),
+        }
+        with translated(self._uri):
+            run = self._find_or_create("longact.plan", f"plan {digest[:12]}", tags)
             run_id = str(run.info.run_id)
             self._send_tags(run, tags)
             cells = [_planned(cell) for cell in plan.cells]
             self._client.log_dict(run_id, {"study": plan.study, "cells": cells}, PLAN_FILE)
-            self._client.update_run(run_id, status="RUNNING")
         return run_id
 
-    def finish_plan(self, run_id: str, ok: bool) -> None:
-        """Close a plan's run; `ok` says whether every cell is done.
+    def close(self, run_id: str, status: PlanStatus) -> None:
+        """Close a run as FINISHED, FAILED or KILLED, unless it is closed that way.
 
         Raises:
             TrackingError: MLflow failed.
         """
         with translated(self._uri):
-            self._client.set_terminated(run_id, "FINISHED" if ok else "FAILED")
+            if self._client.get_run(run_id).info.status != status:
+                self._client.set_terminated(run_id, status)
 
-    def sync_cell(self, cell: Cell, directory: CellDir, *, parent_run: str) -> None:
-        """Bring the cell's run up to what its directory says now.
+    def unfinished(self) -> tuple[Unfinished, ...]:
+        """Return the runs that MLflow takes for running.
+
+        Raises:
+            TrackingError: MLflow failed.
+        """
+        with translated(self._uri):
+            found = self._client.search_runs(
+                [self._experiment], "attributes.status = 'RUNNING'", max_results=_RUNS_PER_CALL
+            )
+        return tuple(
+            Unfinished(
+                run.info.run_id,
+                run.data.tags.get("longact.kind", ""),
+                run.data.tags.get("longact.plan") or run.data.tags.get("longact.cell", ""),
+            )
+            for run in found
+        )
+
+    def sync_cell(
+        self, cell: Cell, directory: CellDir, *, parent_run: str, status: Status | None = None
+    ) -> bool:
+        """Bring the cell's run up to what its directory says now; return whether that took writing.
 
         A cell that has not started gets no run. A run is FINISHED only after all its files are in.
+
+        Args:
+            cell: The cell.
+            directory: Its directory.
+            parent_run: The run of the plan below which it is shown.
+            status: Where it stands; default: what its directory says.
 
         Raises:
             TrackingError: MLflow failed; repeat the call later.
         """
-        status = read_status(directory)
+        status = status or read_status(directory)
         with translated(self._uri):
-            run = self._find("longact.cell", cell.digest)
-            if run is None and status.state == "pending":
-                return
             tags = identity_tags(cell) | state_tags(status, directory)
-            if run is None:
-                run = self._find_or_create("longact.cell", cell.label, tags, _started(status))
-            tags |= {_PARENT: parent_run, _ASKED_BY: _union(run.data.tags.get(_ASKED_BY), cell)}
-            self._send_tags(run, tags)
-            if run.data.tags.get(_REPLICATED) != replicated_mark(status):
-                self._replicate(run, cell, directory, status)
+            tags |= {_PARENT: parent_run, _ASKED_BY: _union(None, cell)}
+            run = self._known.get(cell.digest)
+            if run is None and status.state == "pending":
+                run = self._find("longact.cell", cell.digest)
+                if run is None:
+                    return False
+            run = run or self._find_or_create("longact.cell", cell.label, tags, _started(status))
+            self._known[cell.digest] = run
+            tags |= {_ASKED_BY: _union(run.data.tags.get(_ASKED_BY), cell)}
+            changed = self._send_tags(run, tags)
+            complete = run.data.tags.get(_REPLICATED) == replicated_mark(status)
+            if complete and run.info.status == run_status(status):
+                return changed
+            self._replicate(run, cell, directory, status)
+            return True
+
+    def forget(self) -> None:
+        """Ask MLflow again what it has: another process may have written, or its store is new."""
+        self._known.clear()
+        self._stored.clear()
 
     def _replicate(self, run: Run, cell: Cell, directory: CellDir, status: Status) -> None:
-        run_id = str(run.info.run_id)
-        self._send_params(run, cell_params(cell))
-        self._send_points(run, directory)
+        run_id, word = str(run.info.run_id), run_status(status)
         if status.state not in ENDED:
-            self._client.update_run(run_id, status=RUN_STATUS[status.state])
+            self._send_values(run, cell, directory)
+            if run.info.status != word:
+                self._client.update_run(run_id, status=word)
+                self._known.pop(cell.digest, None)
             return
         self._send_files(run_id, cell, directory)
+        used = dataset_input(cell, directory)
+        if used is not None:
+            self._client.log_inputs(run_id, [used])
+        mark = RunTag(_REPLICATED, replicated_mark(status))
+        self._send_values(run, cell, directory, mark=mark)
         finished = None if status.finished is None else int(status.finished * 1000)
-        self._client.set_terminated(run_id, RUN_STATUS[status.state], finished)
-        self._client.set_tag(run_id, _REPLICATED, replicated_mark(status))
+        self._client.set_terminated(run_id, word, finished)
+        self._known.pop(cell.digest, None)
+        self._stored.pop(run_id, None)
 
     def _find(self, key: str, digest: str) -> Run | None:
+        """Return the run with this digest; a second one is removed.
+
+        A server that dies between storing a run and saying so is asked again by MLflow's client,
+        and then holds the run twice.
+        """
         query = f"tags.`{key}` = '{digest}'"
-        found = self._client.search_runs([self._experiment], query, max_results=1)
+        found = self._client.search_runs([self._experiment], query, max_results=_TWINS)
+        found = sorted(found, key=lambda run: (_REPLICATED not in run.data.tags, run.info.run_id))
+        for twin in found[1:]:
+            self._client.delete_run(twin.info.run_id)
         return found[0] if found else None
 
     def _find_or_create(
@@ -119,28 +210,40 @@ class TrackingStore:
     ) -> Run:
         with _locked(self._lock):
             found = self._find(key, tags[key])
-            return found or self._client.create_run(
+            if found is not None:
+                return found
+            made = self._client.create_run(
                 self._experiment, start_time=started, tags=dict(tags), run_name=name
             )
+            if database_file(self._uri) is None:
+                return self._find(key, tags[key]) or made
+            return made
 
-    def _send_tags(self, run: Run, tags: Mapping[str, str]) -> None:
+    def _send_tags(self, run: Run, tags: Mapping[str, str]) -> bool:
         known = run.data.tags
         fresh = [RunTag(key, value) for key, value in tags.items() if known.get(key) != value]
-        for part in _parts(fresh, _PARAMS_PER_CALL):
+        for part in _parts(fresh, _TAGS_PER_CALL):
             self._client.log_batch(run.info.run_id, tags=part)
+            known |= {tag.key: tag.value for tag in part}
+        return bool(fresh)
 
-    def _send_params(self, run: Run, params: Mapping[str, str]) -> None:
-        fresh = [Param(key, value) for key, value in params.items() if key not in run.data.params]
-        for part in _parts(fresh, _PARAMS_PER_CALL):
-            self._client.log_batch(run.info.run_id, params=part)
-
-    def _send_points(self, run: Run, directory: CellDir) -> None:
-        run_id = str(run.info.run_id)
+    def _send_values(
+        self, run: Run, cell: Cell, directory: CellDir, *, mark: RunTag | None = None
+    ) -> None:
+        """Send the parameters and points that MLflow lacks, and the mark with the last of them."""
+        run_id, known = str(run.info.run_id), run.data.params
         if run_id not in self._stored:
             self._stored[run_id] = self._load_points(run)
         stored = self._stored[run_id]
-        for part in _parts(new_points(directory, stored), _METRICS_PER_CALL):
-            self._client.log_batch(run_id, metrics=part)
+        params = [Param(key, value) for key, value in cell_params(cell).items() if key not in known]
+        points = list(new_points(directory, stored))
+        while params or points or mark:
+            some, params = params[:_PARAMS_PER_CALL], params[_PARAMS_PER_CALL:]
+            part, points = points[:_METRICS_PER_CALL], points[_METRICS_PER_CALL:]
+            tags = [mark] if mark and not params and not points else []
+            self._client.log_batch(run_id, metrics=part, params=some, tags=tags)
+            mark = None if tags else mark
+            known |= {param.key: param.value for param in some}
             stored |= {(p.key, p.step): Stored(p.timestamp, p.value) for p in part}
 
     def _load_points(self, run: Run) -> dict[PointKey, Stored]:
@@ -165,25 +268,23 @@ def open_store(uri: str, *, runs_dir: Path, study: str) -> TrackingStore:
     """Open the study called `study`, creating database and experiment where they are missing.
 
     MLflow breaks when two processes create its database at once, so this happens under a lock.
+    A store that was moved gets the paths of its new place.
 
     Raises:
-        TrackingError: MLflow failed, or the store was moved and would write to its old place.
+        TrackingError: MLflow failed.
     """
     runs_dir.mkdir(parents=True, exist_ok=True)
     lock = runs_dir / ".mlflow.lock"
-    local = database_file(uri)
-    location = artifact_folder(runs_dir, study).as_uri() if local else None
+    database = database_file(uri)
+    location = artifact_folder(runs_dir, study).as_uri() if database else None
     with translated(uri), _locked(lock):
         client = connect(uri)
         experiment = client.get_experiment_by_name(study)
         if experiment is None:
             return TrackingStore(client, uri, client.create_experiment(study, location), lock)
-    moved = experiment.artifact_location != location
-    if local and moved and local.parent.resolve() == runs_dir.resolve():
-        raise TrackingError(
-            f"study '{study}' keeps its files in {experiment.artifact_location}, but the store is "
-            f"now at {runs_dir.resolve()}; move it back, or give the study a new name"
-        )
+        own = database is not None and database.parent.resolve() == runs_dir.resolve()
+        if database and location and own and experiment.artifact_location != location:
+            relocate(database, experiment.artifact_location, location)
     return TrackingStore(client, uri, experiment.experiment_id, lock)
 
 

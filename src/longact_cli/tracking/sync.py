@@ -1,19 +1,21 @@
 """What a cell's directory says, in MLflow's terms: tags, parameters, metrics. Sends nothing."""
 
+import json
 import math
 import posixpath
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from mlflow.entities import Metric
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
 
 from longact_cli.cells import CellDir, State, Status, read_metrics, read_results
-from longact_cli.files import read_json
+from longact_cli.files import read_json, read_lines
 from longact_cli.plan import BASE_ARM, Cell, flat_config
+from longact_cli.redaction import redact
 from longact_cli.results import EvalResult
 
-RUN_STATUS: dict[State, str] = {
+_RUN_STATUS: dict[State, str] = {
     "pending": "SCHEDULED",
     "running": "RUNNING",
     "done": "FINISHED",
@@ -32,6 +34,9 @@ ENDED = ("done", "failed", "interrupted", "blocked")
 _MAX_TAG = 5000
 _MAX_PARAM = 6000
 _MAX_NAME = 250
+_MAX_DIGEST = 36
+# What a shell or a scheduler reports for a process that SIGINT, SIGKILL or SIGTERM ended.
+_KILLED_CODES = (130, 137, 143)
 
 PointKey = tuple[str, int]
 
@@ -41,6 +46,14 @@ class Stored(NamedTuple):
 
     timestamp: int
     value: float
+
+
+def run_status(status: Status) -> str:
+    """Return MLflow's word: a process that a signal ended is KILLED, one that failed is FAILED."""
+    code = status.exit_code
+    if status.state == "failed" and code is not None and (code < 0 or code in _KILLED_CODES):
+        return "KILLED"
+    return _RUN_STATUS[status.state]
 
 
 def metric_name(name: str) -> str:
@@ -67,7 +80,37 @@ def new_points(directory: CellDir, stored: dict[PointKey, Stored]) -> tuple[Metr
             continue
         timestamp = known.timestamp + 1 if known else step
         points.append(Metric(name, float(value), timestamp, step))
-    return tuple(points)
+    return (*points, *_system_points(directory, stored))
+
+
+def _system_points(directory: CellDir, stored: dict[PointKey, Stored]) -> Iterator[Metric]:
+    """Yield what the machine did while the cell ran, by the clock: MLflow shows it that way."""
+    for step, row in enumerate(read_lines(directory.system)):
+        for key, value in row.items():
+            name = metric_name(f"system/{key}")
+            if key != "time" and (name, step) not in stored:
+                yield Metric(name, float(value), int(row["time"] * 1000), step)
+
+
+def dataset_input(cell: Cell, directory: CellDir) -> DatasetInput | None:
+    """Return the data a finished cell has used, named and hashed; None where that is unknown."""
+    digest = (read_json(directory.provenance) or {}).get("data_sha256")
+    if digest is None:
+        return None
+    data, benchmark = cell.config.data, cell.config.benchmark
+    trained = cell.stage == "train"
+    name = (data.path or data.name) if trained else benchmark.name
+    source = (data.path if trained else benchmark.data_dir) or "generated"
+    schema = ",".join(data.tasks if trained else benchmark.tasks)
+    return DatasetInput(
+        Dataset(
+            name=redact(name)[:500],
+            digest=str(digest)[:_MAX_DIGEST],
+            source_type="local" if source != "generated" else "code",
+            source=json.dumps({"uri": redact(source), "tasks": schema}),
+        ),
+        [InputTag("mlflow.data.context", "training" if trained else "evaluation")],
+    )
 
 
 def _result_points(results: tuple[EvalResult, ...]) -> Iterator[tuple[str, float]]:
@@ -83,7 +126,7 @@ def cell_params(cell: Cell) -> dict[str, str]:
     """Return the configuration this cell depends on, flat, as text."""
     sections = {"model", "benchmark"} if cell.arm == BASE_ARM else None
     return {
-        key: ("null" if value is None else str(value))[:_MAX_PARAM]
+        key: ("null" if value is None else redact(str(value)))[:_MAX_PARAM]
         for key, value in flat_config(cell.config).items()
         if sections is None or key.split(".")[0] in sections
     }
@@ -116,7 +159,7 @@ def state_tags(status: Status, directory: CellDir) -> dict[str, str]:
     tags = {
         "longact.state": status.state,
         "longact.attempt": str(status.attempt),
-        "longact.error": (status.error or "")[:_MAX_TAG],
+        "longact.error": redact(status.error or "")[:_MAX_TAG],
     }
     provenance = read_json(directory.provenance) or {}
     if commit := provenance.get("git_commit"):

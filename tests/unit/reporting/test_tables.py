@@ -81,8 +81,10 @@ def test_nothing_is_bold_where_no_difference_excludes_zero(tracked_runs):
     settings = [Setting("dense", 1.0, 0, 0.5), Setting("salient", 0.3, 0, 0.52)]
     write_study(runs_dir, uri, "pilot", settings)
     table = _table(uri)
-    assert not any(entry.bold for row in _rows(table) for entry in row.values())
-    assert any(note.startswith("Nothing is bold: no single") for note in table.notes)
+    assert not any(row["score"].bold for row in _rows(table))
+    best = max(_rows(table), key=lambda row: row["score"].value)
+    assert best["score"].mark == "†"
+    assert any("does not exclude 0" in note for note in table.notes)
 
 
 def test_without_dense_training_the_base_is_the_baseline(tracked_runs):
@@ -90,7 +92,7 @@ def test_without_dense_training_the_base_is_the_baseline(tracked_runs):
     write_study(runs_dir, uri, "pilot", [Setting("salient", 0.3, 0, 0.9)])
     table = _table(uri)
     assert _rows(table)[1]["score"].bold
-    assert any("difference to base excludes 0" in note for note in table.notes)
+    assert any("to the untrained model) excludes 0" in note for note in table.notes)
     assert _rows(table)[1]["difference_to_dense"].value is None
 
 
@@ -129,7 +131,8 @@ def test_missing_cells_are_counted_marked_and_listed(hostile_study):
     assert "failed, out of memory: <3 GiB> & 50%_ second | line" in text
     assert "blocked, its training did not finish" in text
     assert text.count("pending, never started") == 2
-    assert len(table.missing) == 4
+    assert table.missing[-1] == "to fill: longact ablate --retry-failed"
+    assert len(table.missing) == 5
 
 
 def test_settings_that_differ_make_separate_arms_with_their_own_baselines(tracked_runs):

@@ -46,7 +46,7 @@ def judge_claims(arms: Sequence[Arm], study: str) -> tuple[Finding, ...]:
 
     P-values are corrected within each family over the comparisons that could be made.
     """
-    place = Place.of(arms, place)
+    place = Place.of(arms, study)
     asked = [(claim, case) for claim in declared_claims().claims for case in cases_of(claim, arms)]
     compared = [_difference(case) for _, case in asked]
     values = [
@@ -56,7 +56,7 @@ def judge_claims(arms: Sequence[Arm], study: str) -> tuple[Finding, ...]:
     corrected = _by_family([claim for claim, _ in asked], values)
     return tuple(
         _finding(
-            Finding(claim, case, found, p, p_holm, Verdict("not run", ""), "", ""), arms, study
+            Finding(claim, case, found, p, p_holm, Verdict("not run", ""), "", ""), arms, place
         )
         for (claim, case), found, p, p_holm in zip(asked, compared, values, corrected, strict=True)
     )

@@ -30,7 +30,7 @@ def to_csv(table: Table) -> str:
 def _names(column: Column) -> tuple[str, ...]:
     if column.kind in ("text", "count"):
         return (column.key,)
-    if column.kind == "number":
+    if column.kind in ("number", "published"):
         return (column.key,)
     tails = ("", "_low", "_high", "_n", "_seeds")
     return tuple(f"{column.key}{tail}" for tail in tails)
@@ -40,7 +40,7 @@ def _values(entry: Entry, column: Column) -> Iterator[str]:
     if column.kind in ("text", "count"):
         yield "" if entry.value is None else str(entry.value)
         return
-    if column.kind == "number":
+    if column.kind in ("number", "published"):
         yield _real(entry.value)
         return
     for value in (entry.value, entry.low, entry.high):

@@ -41,8 +41,11 @@ def _grid(table: Table, section: Section) -> Grid:
         padding=(0, 1, 0, 0),  # fits 80 columns, where rich would otherwise tear numbers apart
     )
     places = _shown(table)
+    titles = [table.columns[i].title for i in places]
     for column in (table.columns[i] for i in places):
-        grid.add_column(Text(column.title), justify="right" if column.is_number else "left")
+        alike = titles.count(column.title) > 1 and column.group
+        title = f"{column.group}\n{column.title}" if alike else column.title
+        grid.add_column(Text(title), justify="right" if column.is_number else "left")
     for row in section.rows:
         grid.add_row(*(_entry(row[i], table.columns[i]) for i in places))
     return grid

@@ -31,7 +31,8 @@ def missing_lines(study: Study) -> tuple[str, ...]:
         ]
         if len(cells) > _MOST_MISSING:
             lines.append(f"and {len(cells) - _MOST_MISSING} more; runs.csv lists all")
-        lines.append(f"to fill: {command}")
+        retry = any(cell.retry for cell in cells) and "--retry-failed" not in command
+        lines.append(f"to fill: {command}{' --retry-failed' if retry else ''}")
     return tuple(lines)
 
 

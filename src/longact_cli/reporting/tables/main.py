@@ -66,7 +66,7 @@ def _columns(*, published: bool) -> tuple[Column, ...]:
         Column("method", "Method", "text"),
         Column("sparsity", "Sparsity", "text"),
         Column("overall", "Overall", "percent"),
-        *((Column("paper", "Paper", "percent", compact=True),) if published else ()),
+        *((Column("paper", "Paper %", "published"),) if published else ()),
         *(
             Column(facet.key, facet.title, "percent", _group(facet.key), compact=True)
             for facet in facets[1:]
