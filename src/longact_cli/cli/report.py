@@ -61,15 +61,18 @@ def report(
 
     Example: longact report --experiment default --table sparsity,controls --format md,tex
 
+    Example: longact report --claims
+
     Example: longact report --rows mask,sparsity --cols task,length --where model=micro
     """
     from sys import argv
 
     from longact_cli.cli.running import command_line
+    from longact_cli.console.claims import claim_lines
     from longact_cli.execution.preflight import check_runs_dir
     from longact_cli.reporting.api import only_study
     from longact_cli.reporting.render.terminal import to_terminal
-    from longact_cli.reporting.report import ReportRequest, write_report
+    from longact_cli.reporting.report import CLAIMS, ReportRequest, write_report
     from longact_cli.tracking import artifact_folder, default_tracking_uri
 
     output = opt.make_output(json=json, quiet=quiet, no_color=no_color, verbose=verbose)
@@ -91,6 +94,8 @@ def report(
     )
     for shown in done.tables:
         output.show(to_terminal(shown))
+        if shown.name == CLAIMS:
+            claim_lines(output, shown)
     for path in done.paths:
         output.note(f"written: {path}")
         output.data({"event": "file", "path": str(path)})

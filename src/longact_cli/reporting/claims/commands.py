@@ -93,7 +93,7 @@ def _without_keys(words: list[str], keys: tuple[str, ...]) -> list[str]:
 def _options_of(words: list[str], names: tuple[str, ...]) -> tuple[str, ...]:
     """Return these options with their values."""
     found: list[str] = []
-    for word, after in zip(words, [*words[1:], ""], strict=True):
+    for word, after in zip(words, (*words[1:], ""), strict=False):
         if word in names and after:
             found += [word, after]
         elif word.startswith(tuple(f"{name}=" for name in names)):

@@ -34,7 +34,7 @@ _RULE = (
 def claims_table(study: Study, provenance: Provenance) -> Table:
     """Build the checklist; one section per family, below it every claim in full."""
     arms = collect_arms(study)
-    findings = judge_claims(arms, study.name)
+    findings = judge_claims(arms, min(study.places.values(), default=study.name))
     families = declared_claims().families
     groups = [
         (families[name], list(group))
