@@ -112,8 +112,8 @@ def _pivot(rows: str | None, cols: str | None, where: list[str] | None) -> "Pivo
 
 
 def _tables(text: str | None, *, pivot: bool) -> tuple[str, ...]:
-    from longact_cli.reporting.tables import TABLES
+    from longact_cli.reporting.tables import all_tables
 
     if text is None:
         return () if pivot else ("sparsity",)
-    return TABLES.names() if text.strip() == "all" else _words(text)
+    return all_tables() if text.strip() == "all" else _words(text)

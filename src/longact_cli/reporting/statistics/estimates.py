@@ -257,8 +257,9 @@ def _weighted_macro_mean(values: Floats, weights: Floats, membership: Floats) ->
     `membership` is 1 where a question belongs to a stratum, [questions, strata].
     """
     valid = ~np.isnan(values)
-    filled = np.where(valid, values, 0.0)
-    if valid.all() and len(values) > 1:
+    complete = bool(valid.all())
+    filled = values if complete else np.where(valid, values, 0.0)
+    if complete and len(values) > 1:
         sums, totals = (weights * values) @ membership, weights @ membership
     elif len(values) == 1:
         sums, totals = weights @ (filled.T * membership), weights @ (valid.T * membership)
