@@ -108,7 +108,8 @@ def _beats_baseline(arm: Arm, peers: Sequence[Arm], part: Part | None) -> bool:
 
 
 def mark_notes(sections: Iterable[Section]) -> tuple[str, ...]:
-    """Return what the signs mean, for those that appear."""
+    """Return what ranks and signs mean, for those that appear."""
+    sections = tuple(sections)
     entries = [entry for section in sections for row in section.rows for entry in row]
     notes = []
     if any(entry.bold for entry in entries):
@@ -118,5 +119,11 @@ def mark_notes(sections: Iterable[Section]) -> tuple[str, ...]:
         )
     if any(entry.second for entry in entries):
         notes.append("Underlined (in Markdown: in italics): second best of its column.")
+    return (*notes, *sign_notes(sections))
+
+
+def sign_notes(sections: Iterable[Section]) -> tuple[str, ...]:
+    """Return what the footnote signs mean, for those that appear."""
+    entries = (entry for section in sections for row in section.rows for entry in row)
     used = {sign for entry in entries for sign in entry.mark}
-    return (*notes, *(f"{sign} {text}" for sign, text in _MEANING.items() if sign in used))
+    return tuple(f"{sign} {text}" for sign, text in _MEANING.items() if sign in used)

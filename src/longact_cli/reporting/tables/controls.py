@@ -8,7 +8,12 @@ from longact_cli.reporting.arms import ONE_LEVEL, Arm, counterpart
 from longact_cli.reporting.comparisons import compare_family
 from longact_cli.reporting.frame import Study
 from longact_cli.reporting.grouping import collect_arms
-from longact_cli.reporting.marks import difference_entry, score_entries, seeds_entry
+from longact_cli.reporting.marks import (
+    difference_entry,
+    score_entries,
+    seeds_entry,
+    sign_notes,
+)
 from longact_cli.reporting.statistics import Comparison
 from longact_cli.reporting.table import MISSING, Column, Entry, Provenance, Section, Table
 from longact_cli.reporting.tables.base import TABLES, common_notes, gap, missing_lines
@@ -55,7 +60,7 @@ def controls_table(study: Study, provenance: Provenance) -> Table:
         title=f"Salient rows against controls: {study.name}",
         columns=_COLUMNS,
         sections=tuple(section for section in sections if section.rows),
-        notes=(*common_notes(study, arms), *_notes(arms, len(tests))),
+        notes=(*common_notes(study, arms), *sign_notes(sections), *_notes(arms, len(tests))),
         missing=(*missing_lines(study), *dict.fromkeys(gaps)),
         provenance=provenance,
     )
