@@ -69,6 +69,16 @@ class Page:
             raise RuntimeError(found["exceptionDetails"])
         return found["result"].get("value")
 
+    async def html(self, *, until: str) -> str:
+        """The document once it holds `until`; works without scripts."""
+        for _ in range(200):
+            root = await self.call("DOM.getDocument", depth=0)
+            found = await self.call("DOM.getOuterHTML", nodeId=root["root"]["nodeId"])
+            if until in found["outerHTML"] and "<h1" in found["outerHTML"]:
+                return found["outerHTML"]
+            await asyncio.sleep(0.05)
+        raise TimeoutError("the page did not load")
+
     async def press(self, key: str) -> None:
         text = {"Enter": "\r", " ": " "}.get(key, "")
         for kind in ("keyDown", "keyUp"):

@@ -121,10 +121,10 @@ def _pivot(rows: str | None, cols: str | None, where: list[str] | None) -> "Pivo
 
 
 def _tables(text: str | None, *, alone: bool, claims: bool) -> tuple[str, ...]:
-    from longact_cli.reporting.tables import TABLES
+    from longact_cli.reporting.tables import all_tables
 
     checklist = ("claims",) if claims else ()
     if text is None:
         return checklist or (() if alone else ("sparsity",))
-    chosen = TABLES.names() if text.strip() == "all" else _words(text)
+    chosen = all_tables() if text.strip() == "all" else _words(text)
     return tuple(dict.fromkeys((*chosen, *checklist)))

@@ -138,9 +138,10 @@ def _text(value: object) -> str:
 
 
 def _filtered(frame: pd.DataFrame, pivot: Pivot, study: Study) -> pd.DataFrame:
+    everything = frame
     for name, values in pivot.where:
         column = f"@{_canonical('--where', name, study)}"
-        known = sorted(set(frame[column]))
+        known = sorted(set(everything[column]))
         for value in values:
             if value not in known:
                 raise unknown_name(f"--where {name}", value, known)

@@ -132,7 +132,8 @@ def test_latex_with_siunitx_compiles(hostile_study, tmp_path):
 
 
 def _compile(folder, tables, packages):
-    head = r"\documentclass{article}\usepackage[T1]{fontenc}\usepackage{textcomp,%s}" % packages
+    head = r"\documentclass{article}\usepackage[T1]{fontenc}\usepackage{textcomp,"
+    head += packages + "}"
     inputs = "".join(rf"\input{{{name}}}" for name in tables)
     (folder / "main.tex").write_text(rf"{head}\begin{{document}}{inputs}\end{{document}}")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "main.tex"]
