@@ -10,6 +10,7 @@ from longact_cli.plan import BASE_ARM
 from longact_cli.reporting.arms import (
     Arm,
     Part,
+    compare,
     counterpart,
     estimate_difference,
     estimate_score,
@@ -101,10 +102,10 @@ def baseline_of(arm: Arm, peers: Sequence[Arm]) -> Arm | None:
 
 
 def _beats_baseline(arm: Arm, peers: Sequence[Arm], part: Part | None) -> bool:
-    """Return whether there is a baseline and the difference's interval lies above 0."""
+    """Return whether there is a baseline, and p < 0.05 and the interval both say it is beaten."""
     other = baseline_of(arm, peers)
-    found = estimate_difference(arm, other, part) if other else None
-    return found is not None and found.low > 0.0
+    found = compare(arm, other, part) if other else None
+    return found is not None and found.better and found.low > 0.0
 
 
 def mark_notes(sections: Iterable[Section]) -> tuple[str, ...]:
@@ -114,7 +115,7 @@ def mark_notes(sections: Iterable[Section]) -> tuple[str, ...]:
     notes = []
     if any(entry.bold for entry in entries):
         notes.append(
-            "Bold: best of its column, and its difference to the baseline excludes 0; not "
+            "Bold: best of its column, and it beats the baseline (p < 0.05, interval above 0); not "
             "corrected for the choice. Baseline: dense training, without it the untrained model."
         )
     if any(entry.second for entry in entries):

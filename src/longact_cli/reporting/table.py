@@ -67,7 +67,7 @@ class Entry(NamedTuple):
     """One place of a table: a value with its interval, a text in its stead, or nothing known.
 
     Attributes:
-        bold: Best of its column, and the difference to the declared baseline excludes 0.
+        bold: Best of its column, and significantly better than the declared baseline.
         second: Second best of its column.
         mark: Footnote signs.
         n: Questions that entered.

@@ -62,7 +62,10 @@ def read_runs(database: Path, study: str) -> tuple[RunRecord, ...]:
         ).fetchall()
     return tuple(
         RunRecord(
-            *run,
+            run[0],
+            run[1],
+            run[2],
+            run[3],
             tags.get(run[0], {}),
             params.get(run[0], {}),
             {key: _number(value) for key, value in metrics.get(run[0], {}).items()},

@@ -16,11 +16,11 @@ _COLUMNS = (
     Column("claim", "Claim", "text"),
     Column("where", "Where", "text"),
     Column("verdict", "Verdict", "text"),
+    Column("reason", "Why", "text"),
     Column("difference", "Difference", "points"),
     Column("p_holm", "p (Holm)", "text"),
     Column("seeds", "Seeds", "count"),
     Column("questions", "n", "count"),
-    Column("reason", "Why", "text"),
 )
 _RULE = (
     "Verdicts: supported where the claim's p-value lies below 0.05 after Holm's correction over "
@@ -45,13 +45,13 @@ def claims_table(study: Study, provenance: Provenance) -> Table:
         title=f"Claims: {study.name}",
         columns=_COLUMNS,
         sections=tuple(Section(title, tuple(map(_row, group))) for title, group in groups),
-        notes=(*_general(groups, arms_are_micro(findings)), *_texts(findings)),
+        notes=(*_general(groups, _rests_on_micro(findings)), *_texts(findings)),
         missing=_commands(findings),
         provenance=provenance,
     )
 
 
-def arms_are_micro(findings: Sequence[Finding]) -> bool:
+def _rests_on_micro(findings: Sequence[Finding]) -> bool:
     """Return whether a verdict rests on the embedded model."""
     return any(f.comparison and f.case.where.startswith("micro,") for f in findings)
 
@@ -79,11 +79,11 @@ def _row(finding: Finding) -> tuple[Entry, ...]:
         Entry(claim.title),
         Entry(where),
         Entry(finding.verdict.word, bold=finding.verdict.word == "supported"),
+        Entry(finding.verdict.reason),
         difference if claim.compares else Entry("n/a"),
         Entry(_p(finding.p_holm) if claim.compares else "n/a"),
         Entry(comparison.n_seeds if comparison and known else None),
         Entry(comparison.n_questions if comparison and known else None),
-        Entry(finding.verdict.reason),
     )
 
 
