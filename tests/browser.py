@@ -72,11 +72,14 @@ class Page:
     async def html(self, *, until: str) -> str:
         """The document once it holds `until`; works without scripts."""
         for _ in range(200):
-            root = await self.call("DOM.getDocument", depth=0)
-            found = await self.call("DOM.getOuterHTML", nodeId=root["root"]["nodeId"])
+            await asyncio.sleep(0.05)
+            try:
+                root = await self.call("DOM.getDocument", depth=0)
+                found = await self.call("DOM.getOuterHTML", nodeId=root["root"]["nodeId"])
+            except RuntimeError:
+                continue  # the document was replaced between the two calls
             if until in found["outerHTML"] and "<h1" in found["outerHTML"]:
                 return found["outerHTML"]
-            await asyncio.sleep(0.05)
         raise TimeoutError("the page did not load")
 
     async def press(self, key: str) -> None:

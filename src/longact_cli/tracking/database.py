@@ -62,15 +62,15 @@ def read_runs(database: Path, study: str) -> tuple[RunRecord, ...]:
         ).fetchall()
     return tuple(
         RunRecord(
-            run[0],
-            run[1],
-            run[2],
-            run[3],
-            tags.get(run[0], {}),
-            params.get(run[0], {}),
-            {key: _number(value) for key, value in metrics.get(run[0], {}).items()},
+            run_id,
+            status,
+            started,
+            ended,
+            tags.get(run_id, {}),
+            params.get(run_id, {}),
+            {key: _number(value) for key, value in metrics.get(run_id, {}).items()},
         )
-        for run in runs
+        for run_id, status, started, ended in runs
     )
 
 

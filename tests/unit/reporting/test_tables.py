@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from longact_cli.cells import mark_done
 from longact_cli.files import append_lines
 from longact_cli.plan import Plan
 from longact_cli.reporting.arms import counterpart
@@ -322,6 +323,7 @@ def test_a_mask_chosen_by_mass_shows_the_ratio_it_achieved(tracked_runs):
         directory = write_cell(runs_dir, cell, 0.5)
         if cell.stage == "train":
             append_lines(directory.metrics, [point._asdict() for point in points])
+            mark_done(directory)
         store.sync_cell(cell, directory, parent_run=run)
     (arm,) = collect_arms(load_study(uri, "pilot"))
     assert arm.achieved == pytest.approx(0.35)
