@@ -69,6 +69,19 @@ class Page:
             raise RuntimeError(found["exceptionDetails"])
         return found["result"].get("value")
 
+    async def html(self, *, until: str) -> str:
+        """The document once it holds `until`; works without scripts."""
+        for _ in range(200):
+            await asyncio.sleep(0.05)
+            try:
+                root = await self.call("DOM.getDocument", depth=0)
+                found = await self.call("DOM.getOuterHTML", nodeId=root["root"]["nodeId"])
+            except RuntimeError:
+                continue  # the document was replaced between the two calls
+            if until in found["outerHTML"] and "<h1" in found["outerHTML"]:
+                return found["outerHTML"]
+        raise TimeoutError("the page did not load")
+
     async def press(self, key: str) -> None:
         text = {"Enter": "\r", " ": " "}.get(key, "")
         for kind in ("keyDown", "keyUp"):

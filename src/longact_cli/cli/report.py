@@ -40,6 +40,10 @@ def report(
     where: Annotated[
         list[str] | None, typer.Option("--where", help="Keep FIELD=VALUE[,VALUE]; repeatable.")
     ] = None,
+    claims: Annotated[
+        bool,
+        typer.Option("--claims", help="The checklist of claims, alone unless --table is given."),
+    ] = False,
     siunitx: Annotated[
         bool, typer.Option("--siunitx", help="LaTeX columns align at the decimal point.")
     ] = False,
@@ -57,15 +61,18 @@ def report(
 
     Example: longact report --experiment default --table sparsity,controls --format md,tex
 
+    Example: longact report --claims
+
     Example: longact report --rows mask,sparsity --cols task,length --where model=micro
     """
     from sys import argv
 
     from longact_cli.cli.running import command_line
+    from longact_cli.console.claims import claim_lines
     from longact_cli.execution.preflight import check_runs_dir
     from longact_cli.reporting.api import only_study
     from longact_cli.reporting.render.terminal import to_terminal
-    from longact_cli.reporting.report import ReportRequest, write_report
+    from longact_cli.reporting.report import CLAIMS, ReportRequest, write_report
     from longact_cli.tracking import artifact_folder, default_tracking_uri
 
     output = opt.make_output(json=json, quiet=quiet, no_color=no_color, verbose=verbose)
@@ -77,7 +84,7 @@ def report(
         uri,
         studies,
         ReportRequest(
-            tables=_tables(table, pivot=pivot is not None),
+            tables=_tables(table, alone=pivot is not None, claims=claims),
             formats=_words(formats),
             pivot=pivot,
             siunitx=siunitx,
@@ -87,6 +94,8 @@ def report(
     )
     for shown in done.tables:
         output.show(to_terminal(shown))
+        if shown.name == CLAIMS:
+            claim_lines(output, shown)
     for path in done.paths:
         output.note(f"written: {path}")
         output.data({"event": "file", "path": str(path)})
@@ -111,9 +120,11 @@ def _pivot(rows: str | None, cols: str | None, where: list[str] | None) -> "Pivo
     return parse_pivot(rows, cols, where or [])
 
 
-def _tables(text: str | None, *, pivot: bool) -> tuple[str, ...]:
-    from longact_cli.reporting.tables import TABLES
+def _tables(text: str | None, *, alone: bool, claims: bool) -> tuple[str, ...]:
+    from longact_cli.reporting.tables import all_tables
 
+    checklist = ("claims",) if claims else ()
     if text is None:
-        return () if pivot else ("sparsity",)
-    return TABLES.names() if text.strip() == "all" else _words(text)
+        return checklist or (() if alone else ("sparsity",))
+    chosen = all_tables() if text.strip() == "all" else _words(text)
+    return tuple(dict.fromkeys((*chosen, *checklist)))

@@ -9,7 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from longact_cli.plan import BASE_ARM
-from longact_cli.reporting.stats import Estimate, Floats, Ints, difference_estimate, score_estimate
+from longact_cli.reporting.statistics import (
+    Comparison,
+    Estimate,
+    Floats,
+    Ints,
+    Pairing,
+    compare_scores,
+    score_estimate,
+)
 from longact_cli.tracking.query import TrackedCell
 
 RESAMPLING_SEED = 20260414
@@ -146,28 +154,34 @@ def part_columns(arm: Arm, part: Part | None) -> list[int]:
     return [i for i, question in enumerate(arm.questions) if part is None or part(question)]
 
 
-@lru_cache(maxsize=4096)
 def estimate_difference(left: Arm, right: Arm, part: Part | None = None) -> Estimate | None:
-    """Return score(left) - score(right) on the questions both were asked; None without any.
+    """Return score(left) - score(right) on the questions both were asked; None without any."""
+    found = compare(left, right, part)
+    return None if found is None else found.estimate
 
-    Seeds are matched where the arms share some; only those are then used.
+
+@lru_cache(maxsize=4096)
+def compare(left: Arm, right: Arm, part: Part | None = None) -> Comparison | None:
+    """Return score(left) - score(right) with interval and test; None without shared questions.
+
+    Seeds are matched where the arms share some; only those are then used. Without a family there is
+    no `p_holm`.
     """
     shared = sorted(set(left.questions) & set(right.questions))
     shared = [question for question in shared if part is None or part(question)]
     if not shared or not left.seeds or not right.seeds:
         return None
     seeds = [seed for seed in left.seeds if seed in right.seeds]
-    a, b = (
+    pairing = Pairing(
+        strata_of(left.section.benchmark, shared),
+        documents_of(left, shared),
+        same_seeds=bool(seeds),
+    )
+    return compare_scores(
         scores_of(left, shared, seeds or left.seeds),
         scores_of(right, shared, seeds or right.seeds),
-    )
-    return difference_estimate(
-        a,
-        b,
-        strata_of(left.section.benchmark, shared),
-        same_seeds=bool(seeds),
+        pairing,
         rng=resampling(),
-        documents=documents_of(left, shared),
     )
 
 

@@ -1,51 +1,18 @@
-"""Arms against arms: the one place where tables, figures and claims get their tests from."""
+"""Comparisons of arms as families, and over many tasks at once."""
 
 from collections.abc import Sequence
 
-from longact_cli.reporting.arms import (
-    Arm,
-    Question,
-    Stratum,
-    documents_of,
-    resampling,
-    scores_of,
-    strata_of,
+import numpy as np
+
+from longact_cli.reporting.arms import Arm, compare, resampling, strata_of
+from longact_cli.reporting.statistics import Comparison, Floats, with_holm
+from longact_cli.reporting.statistics.across import (
+    Aggregate,
+    interquartile_mean,
+    probability_of_improvement,
 )
-from longact_cli.reporting.statistics import Comparison, Pairing, compare_scores, with_holm
 
-__all__ = ["Comparison", "compare", "compare_family", "shared_seeds"]
-
-
-def compare(
-    left: Arm, right: Arm, *, stratum: Stratum | None = None, mid: bool = False
-) -> Comparison | None:
-    """Return left minus right on the questions both were asked; None without any.
-
-    Seeds are matched where the arms share some; only those are then used. Without a family there is
-    no `p_holm`.
-
-    Args:
-        left: The arm that the claim favours.
-        right: What it is compared with.
-        stratum: Only this task and context length; None for the whole benchmark.
-        mid: Use McNemar's mid-p instead of the exact p-value.
-    """
-    questions = _shared_questions(left, right, stratum)
-    if not questions or not left.seeds or not right.seeds:
-        return None
-    seeds = shared_seeds(left, right)
-    pairing = Pairing(
-        strata_of(left.section.benchmark, questions),
-        documents_of(left, questions),
-        same_seeds=bool(seeds),
-    )
-    return compare_scores(
-        scores_of(left, questions, seeds or left.seeds),
-        scores_of(right, questions, seeds or right.seeds),
-        pairing,
-        rng=resampling(),
-        mid=mid,
-    )
+__all__ = ["compare", "compare_family", "improvement", "task_iqm"]
 
 
 def compare_family(pairs: Sequence[tuple[Arm, Arm] | None]) -> tuple[Comparison | None, ...]:
@@ -53,11 +20,30 @@ def compare_family(pairs: Sequence[tuple[Arm, Arm] | None]) -> tuple[Comparison 
     return with_holm([None if pair is None else compare(*pair) for pair in pairs])
 
 
-def shared_seeds(left: Arm, right: Arm) -> list[int | None]:
-    """Return the seeds both arms have, in the order of the left one."""
-    return [seed for seed in left.seeds if seed in right.seeds]
+def task_iqm(arm: Arm) -> Aggregate | None:
+    """Return the interquartile mean over seeds, tasks and lengths; None where one has no score."""
+    scores = _task_scores(arm)
+    return None if scores is None else interquartile_mean(scores, rng=resampling())
 
 
-def _shared_questions(left: Arm, right: Arm, stratum: Stratum | None) -> list[Question]:
-    shared = sorted(set(left.questions) & set(right.questions))
-    return [question for question in shared if stratum is None or question[:2] == stratum]
+def improvement(left: Arm, right: Arm) -> Aggregate | None:
+    """Return the probability that a seed of `left` beats one of `right` on a task and length.
+
+    None where the arms were not asked the same tasks, or one has no score.
+    """
+    mine, theirs = _task_scores(left), _task_scores(right)
+    tasks = [{question[:2] for question in arm.questions} for arm in (left, right)]
+    if mine is None or theirs is None or tasks[0] != tasks[1]:
+        return None
+    return probability_of_improvement(mine, theirs, rng=resampling())
+
+
+def _task_scores(arm: Arm) -> Floats | None:
+    """Return each seed's mean on each task and length, [seeds, tasks]; None with a gap."""
+    strata = strata_of("", arm.questions)
+    if not arm.seeds or not len(strata):
+        return None
+    columns = [arm.scores[:, strata == stratum] for stratum in np.unique(strata)]
+    if any(np.isnan(block).all(axis=1).any() for block in columns):
+        return None
+    return np.stack([np.nanmean(block, axis=1) for block in columns], axis=1)

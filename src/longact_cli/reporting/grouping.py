@@ -4,19 +4,23 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from longact_cli.plan import BASE_ARM
 from longact_cli.reporting.arms import Arm, Question, Section
 from longact_cli.reporting.frame import Study, is_scored
+from longact_cli.reporting.stats import Floats, Ints
 from longact_cli.tracking.query import TrackedCell
 
 _AXES = ("model.name", "algorithm.name", "mask.strategy", "mask.sparsity", "benchmark.name", "seed")
 # Masks that do not look at activations: where and how those are measured is no difference.
 _ACTIVATION_FREE = ("random", "frozen", "gradient", "weight", "wanda")
 _ACTIVATIONS = ("mask.statistic", "mask.site")
+_QUESTION = ("task", "context_length", "sample", "difficulty")
 _NOT_SCIENCE = (
     "executor.",
     "vllm.",
@@ -42,11 +46,11 @@ def collect_arms(study: Study) -> tuple[Arm, ...]:
     for head, group in groups.items():
         for cell in group:
             split[(*head, *sorted(_variant(cell, varying).items()))].append(cell)
-    by_cell = {str(name): part for name, part in study.samples.groupby("cell", sort=False)}
+    book = _read_answers(study.samples)
     sections = _sections(cells)
     arms = []
     for group in split.values():
-        arm = _arm(group, _variant(group[0], varying), by_cell, study.achieved)
+        arm = _arm(group, _variant(group[0], varying), book, study.achieved)
         places = sections[arm.section] if arm.strategy == BASE_ARM else (arm.section,)
         arms += [replace(arm, section=section) for section in places]
     return tuple(sorted(arms, key=_order))
@@ -93,25 +97,63 @@ def _variant(cell: TrackedCell, varying: set[str]) -> dict[str, str]:
     }
 
 
+class _Answers(NamedTuple):
+    """The answers of one cell: place of each question, score and whether the prompt was cut."""
+
+    places: Ints
+    scores: Floats
+    truncated: NDArray[np.bool_]
+
+
+class _Book(NamedTuple):
+    """Every question that was asked, sorted, its document, and the answers by cell."""
+
+    questions: tuple[Question, ...]
+    documents: tuple[str, ...]
+    answers: Mapping[str, _Answers]
+
+
+def _read_answers(samples: pd.DataFrame) -> _Book:
+    if samples.empty:
+        return _Book((), (), {})
+    asked = samples.groupby(list(_QUESTION), sort=True, observed=True)
+    places = asked.ngroup().to_numpy(dtype=np.int64)
+    # One row for each question, at its place.
+    first = np.zeros(int(places.max()) + 1, dtype=np.int64)
+    first[places[::-1]] = np.arange(len(places))[::-1]
+    columns = (samples[name].to_numpy()[first].tolist() for name in _QUESTION)
+    questions = tuple(map(Question, *columns))
+    documents = samples["document"].to_numpy()[first].tolist()
+    cells, names = pd.factorize(samples["cell"])
+    order = np.argsort(cells, kind="stable")
+    ends = np.cumsum(np.bincount(cells, minlength=len(names)))[:-1]
+    parts = (
+        np.split(values[order], ends)
+        for values in (places, samples["score"].to_numpy(), samples["truncated"].to_numpy(bool))
+    )
+    answers = zip(names, *parts, strict=True)
+    return _Book(questions, tuple(documents), {str(n): _Answers(*found) for n, *found in answers})
+
+
 def _arm(
     group: list[TrackedCell],
     variant: Mapping[str, str],
-    samples: Mapping[str, pd.DataFrame],
+    book: _Book,
     achieved: Mapping[str, float],
 ) -> Arm:
     finished = sorted(
-        (cell for cell in group if is_scored(cell) and cell.digest in samples),
+        (cell for cell in group if is_scored(cell) and cell.digest in book.answers),
         key=lambda cell: (-1 if cell.seed is None else cell.seed, cell.digest),
     )
-    answers = [_answers(samples[cell.digest]) for cell in finished]
-    questions = tuple(sorted({question for row in answers for question in row}))
-    place = {question: i for i, question in enumerate(questions)}
-    scores = np.full((len(answers), len(questions)), np.nan)
+    answers = [book.answers[cell.digest] for cell in finished]
+    asked = np.unique(np.concatenate([a.places for a in answers])) if answers else np.zeros(0, int)
+    scores = np.full((len(answers), len(asked)), np.nan)
     truncated = np.zeros(scores.shape, dtype=np.bool_)
-    for i, row in enumerate(answers):
-        columns = [place[question] for question in row]
-        scores[i, columns] = [score for score, _ in row.values()]
-        truncated[i, columns] = [cut for _, cut in row.values()]
+    for i, one in enumerate(answers):
+        columns = np.searchsorted(asked, one.places)
+        scores[i, columns] = one.scores
+        truncated[i, columns] = one.truncated
+    documents = tuple(book.documents[place] for place in asked)
     head = group[0]
     ratios = [achieved[cell.parent] for cell in group if cell.parent and cell.parent in achieved]
     return Arm(
@@ -121,30 +163,14 @@ def _arm(
         variant=variant,
         cells=tuple(group),
         seeds=tuple(cell.seed for cell in finished),
-        questions=questions,
+        questions=tuple(book.questions[place] for place in asked),
         scores=scores,
         n_truncated=int(truncated.sum()),
+        documents=documents if any(documents) else (),
         scored=tuple(finished),
         truncated=truncated,
         achieved=float(np.mean(ratios)) if ratios else None,
-        documents=_documents(questions, [samples[cell.digest] for cell in finished]),
     )
-
-
-def _answers(samples: pd.DataFrame) -> dict[Question, tuple[float, bool]]:
-    """Return the score of each question one cell answered, and whether its prompt was cut."""
-    asked = (samples[name].tolist() for name in ("task", "context_length", "sample", "difficulty"))
-    found = (samples[name].tolist() for name in ("score", "truncated"))
-    return dict(zip(map(Question, *asked), zip(*found, strict=True), strict=True))
-
-
-def _documents(questions: Iterable[Question], samples: Iterable[pd.DataFrame]) -> tuple[str, ...]:
-    """Return the document of each question; empty where it has its own."""
-    known: dict[str, str] = {}
-    for part in samples:
-        if part["document"].any():
-            known |= dict(zip(part["sample"].tolist(), part["document"].tolist(), strict=True))
-    return tuple(known.get(question.sample, "") for question in questions) if known else ()
 
 
 def _order(arm: Arm) -> tuple[object, ...]:

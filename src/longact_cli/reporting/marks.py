@@ -10,6 +10,7 @@ from longact_cli.plan import BASE_ARM
 from longact_cli.reporting.arms import (
     Arm,
     Part,
+    compare,
     counterpart,
     estimate_difference,
     estimate_score,
@@ -19,8 +20,9 @@ from longact_cli.reporting.stats import Estimate
 from longact_cli.reporting.table import DECIMALS, Entry, Section
 
 UNSURE, FAILED, CUT, PARTIAL = "†", "‡", "§", "*"
+_BASELINES = ("dense", BASE_ARM)
 _MEANING = {
-    UNSURE: "Highest of its column, but its difference to the baseline does not exclude 0.",
+    UNSURE: "Highest of its column, but it is the baseline, or not shown to be better than it.",
     FAILED: "Some answers failed; they are left out, never scored 0.",
     CUT: "Some prompts were cut to fit the model's window.",
     PARTIAL: "Some seeds of this arm have no result.",
@@ -47,8 +49,8 @@ def score_entries(
         if several and estimate and arm and values:
             if value == values[0]:
                 better = _beats_baseline(arm, peers, part)
-                sign = "" if better or better is None else UNSURE
-                entry = entry._replace(bold=bool(better), mark=sign + entry.mark)
+                sign = "" if better else UNSURE
+                entry = entry._replace(bold=better, mark=sign + entry.mark)
             elif len(values) > 1 and value == values[1]:
                 entry = entry._replace(second=True)
         entries.append(entry)
@@ -85,40 +87,44 @@ def seeds_entry(arm: Arm | None) -> Entry:
     return Entry(len(arm.seeds), mark=PARTIAL if arm.n_missing else "")
 
 
-def baseline_of(arm: Arm, peers: Iterable[Arm]) -> Arm | None:
-    """Return the declared baseline of an arm; None for a baseline itself or where none has run."""
-    peers = tuple(peers)
-    for strategy in ("dense", BASE_ARM):
-        other = counterpart(arm, peers, strategy)
-        if other is arm:
-            return None
-        if other is not None and other.seeds:
-            return other
-    return None
+def baseline_of(arm: Arm, peers: Sequence[Arm]) -> Arm | None:
+    """Return the declared baseline of an arm; None for a baseline itself or where none has run.
 
-
-def _beats_baseline(arm: Arm, peers: Sequence[Arm], part: Part | None) -> bool | None:
-    """Return whether the interval of the difference lies above 0; None for the baseline itself."""
-    if arm.strategy in ("dense", BASE_ARM):
-        other = counterpart(arm, peers, BASE_ARM) if arm.strategy == "dense" else None
-    else:
-        other = baseline_of(arm, peers)
-    if other is None:
+    Dense training is the baseline of masks; where it has none to compare with, its own is the base.
+    """
+    if arm.strategy == BASE_ARM:
         return None
-    found = estimate_difference(arm, other, part)
-    return found is not None and found.low > 0.0
+    if arm.strategy == "dense":
+        masked = (p for p in peers if p.section == arm.section and p.strategy not in _BASELINES)
+        return None if any(p.seeds for p in masked) else counterpart(arm, peers, BASE_ARM)
+    found = (counterpart(arm, peers, strategy) for strategy in _BASELINES)
+    return next((other for other in found if other is not None and other.seeds), None)
+
+
+def _beats_baseline(arm: Arm, peers: Sequence[Arm], part: Part | None) -> bool:
+    """Return whether there is a baseline, and p < 0.05 and the interval both say it is beaten."""
+    other = baseline_of(arm, peers)
+    found = compare(arm, other, part) if other else None
+    return found is not None and found.better and found.low > 0.0
 
 
 def mark_notes(sections: Iterable[Section]) -> tuple[str, ...]:
-    """Return what the signs mean, for those that appear."""
+    """Return what ranks and signs mean, for those that appear."""
+    sections = tuple(sections)
     entries = [entry for section in sections for row in section.rows for entry in row]
     notes = []
     if any(entry.bold for entry in entries):
         notes.append(
-            "Bold: best of its column, and its difference to dense training (for dense, or without "
-            "it: to the untrained model) excludes 0; not corrected for choosing the best."
+            "Bold: best of its column, and it beats the baseline (p < 0.05, interval above 0); not "
+            "corrected for the choice. Baseline: dense training, without it the untrained model."
         )
     if any(entry.second for entry in entries):
         notes.append("Underlined (in Markdown: in italics): second best of its column.")
+    return (*notes, *sign_notes(sections))
+
+
+def sign_notes(sections: Iterable[Section]) -> tuple[str, ...]:
+    """Return what the footnote signs mean, for those that appear."""
+    entries = (entry for section in sections for row in section.rows for entry in row)
     used = {sign for entry in entries for sign in entry.mark}
-    return (*notes, *(f"{sign} {text}" for sign, text in _MEANING.items() if sign in used))
+    return tuple(f"{sign} {text}" for sign, text in _MEANING.items() if sign in used)

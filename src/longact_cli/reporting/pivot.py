@@ -1,15 +1,17 @@
 """Any table of scores: rows and columns from any fields of the runs, after any filter."""
 
 from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from longact_cli.errors import ConfigError, NotFoundError
+from longact_cli.errors import ConfigError, NotFoundError, UnknownNameError
 from longact_cli.registry import unknown_name
 from longact_cli.reporting.arms import POOLED, RESAMPLING_SEED
 from longact_cli.reporting.frame import Study
+from longact_cli.reporting.grouping import collect_arms
 from longact_cli.reporting.stats import score_estimate
 from longact_cli.reporting.table import Column, Entry, Provenance, Section, Table
 from longact_cli.reporting.tables.base import common_notes, missing_lines
@@ -97,7 +99,7 @@ def pivot_table(study: Study, provenance: Provenance, pivot: Pivot) -> Table:
         title=f"{', '.join(pivot.rows)} by {', '.join(pivot.columns)}: {study.name}",
         columns=_columns(pivot, heads),
         sections=(Section(_title(pivot), tuple(body)),),
-        notes=(*common_notes(study, ()), *_notes(frame, [*rows, *columns])),
+        notes=(*common_notes(study, collect_arms(study)), *_notes(frame, [*rows, *columns])),
         missing=missing_lines(study),
         provenance=provenance,
     )
@@ -110,9 +112,14 @@ def _title(pivot: Pivot) -> str:
 def _canonical(option: str, name: str, study: Study) -> str:
     field = ALIASES.get(name, name)
     settings = {key for cell in study.scored for key in cell.params}
-    if field not in FIELDS and field not in settings:
-        raise unknown_name(option, name, [*FIELDS, *ALIASES, *settings])
-    return field
+    if field in FIELDS or field in settings:
+        return field
+    close = get_close_matches(name, [*ALIASES, *FIELDS, *sorted(settings)], n=1)
+    hint = f" Did you mean '{close[0]}'?" if close else ""
+    raise UnknownNameError(
+        f"{option} is '{name}'; it must be one of: {', '.join(sorted({*FIELDS, *ALIASES}))}, or a "
+        f"configuration key such as mask.scope (`longact config show` lists them).{hint}"
+    )
 
 
 def _with_settings(study: Study, fields: Sequence[str], where: Sequence[Filter]) -> pd.DataFrame:
@@ -138,9 +145,10 @@ def _text(value: object) -> str:
 
 
 def _filtered(frame: pd.DataFrame, pivot: Pivot, study: Study) -> pd.DataFrame:
+    everything = frame
     for name, values in pivot.where:
         column = f"@{_canonical('--where', name, study)}"
-        known = sorted(set(frame[column]))
+        known = sorted(set(everything[column]))
         for value in values:
             if value not in known:
                 raise unknown_name(f"--where {name}", value, known)

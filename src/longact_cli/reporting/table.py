@@ -47,8 +47,8 @@ class Column(NamedTuple):
     """One column.
 
     `percent` and `points` hold fractions in 0..1 and -1..1, shown times 100; `published` is
-    a percent with the digits of its source, `number` any other measure with two decimals. A compact column shows no intervals; files for programs
-    still hold them.
+    a percent with the digits of its source, `number` any other measure with two decimals. A compact
+    column shows no intervals; files for programs still hold them.
     """
 
     key: str
@@ -67,7 +67,7 @@ class Entry(NamedTuple):
     """One place of a table: a value with its interval, a text in its stead, or nothing known.
 
     Attributes:
-        bold: Best of its column, and the difference to the declared baseline excludes 0.
+        bold: Best of its column, and significantly better than the declared baseline.
         second: Second best of its column.
         mark: Footnote signs.
         n: Questions that entered.

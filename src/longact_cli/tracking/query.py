@@ -1,22 +1,32 @@
-"""The reader: a study's cells, scores, samples and curves, from MLflow alone."""
+"""The reader: a study's cells, scores, samples and curves, from MLflow alone.
 
+A sqlite store is read without MLflow, which is imported only where it has to answer.
+"""
+
+import sqlite3
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
-
-from mlflow import MlflowClient
-from mlflow.entities import Run
+from typing import TYPE_CHECKING, Any
 
 from longact_cli.files import read_json, read_lines
 from longact_cli.results import EvalResult, MetricPoint, SampleResult, Stage
 from longact_cli.tracking import TrackingError, artifact_folder, database_file
-from longact_cli.tracking.client import connect, translated
-from longact_cli.tracking.store import PLAN_FILE
-from longact_cli.tracking.sync import MEASURE_TAGS
+from longact_cli.tracking.database import RunRecord, read_points, read_runs, study_names
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+# What a cell measures about itself: name for readers, tag in MLflow.
+MEASURE_TAGS = {
+    "tokens": "longact.tokens",
+    "training_seconds": "longact.seconds",
+    "peak_memory_bytes": "longact.peak_memory_bytes",
+}
+_PLAN_FILE = "plan.json"
+_DEFAULT = "Default"
 _PAGE = 500
 
 
@@ -70,15 +80,28 @@ def list_studies(uri: str) -> tuple[str, ...]:
     """
     if _is_absent(uri):
         return ()
+    return tuple(sorted(name for name in _study_names(uri) if name != _DEFAULT))
+
+
+def _study_names(uri: str) -> tuple[str, ...]:
+    database = database_file(uri)
+    if database is not None:
+        try:
+            return study_names(database)
+        except sqlite3.Error:
+            pass  # MLflow knows what to do with it, or says what is wrong
+    from longact_cli.tracking.client import connect, translated
+
     with translated(uri):
         client = connect(uri)
-        names, token = [], None
+        names: list[str] = []
+        token = None
         while True:
             page = client.search_experiments(max_results=_PAGE, page_token=token)
-            names += [experiment.name for experiment in page if experiment.name != "Default"]
+            names += [experiment.name for experiment in page]
             token = page.token
             if not token:
-                return tuple(sorted(names))
+                return tuple(names)
 
 
 def read_study(uri: str, study: str) -> tuple[TrackedCell, ...]:
@@ -91,28 +114,24 @@ def read_study(uri: str, study: str) -> tuple[TrackedCell, ...]:
     """
     if _is_absent(uri):
         return ()
-    with translated(uri):
-        client = connect(uri)
-        experiment = client.get_experiment_by_name(study)
-        if experiment is None:
-            return ()
-        cells = {}
-        commands: dict[str, str | None] = {}
-        for run in _by_start(_runs(client, experiment.experiment_id, "plan")):
-            for planned in _planned(uri, study, run):
-                cell = _cell(planned["tags"], planned["params"])
-                cells[cell.digest] = cell
-                commands[cell.digest] = run.data.tags.get("longact.command")
-        for run in _runs(client, experiment.experiment_id, "cell"):
-            cell = _cell(run.data.tags, run.data.params)
-            cells[cell.digest] = replace(
-                cell,
-                run_id=run.info.run_id,
-                status=run.info.status,
-                results=_results(uri, study, run),
-                seconds=_seconds(run),
-                metrics=_last_values(run),
-            )
+    runs = _runs(uri, study)
+    cells: dict[str, TrackedCell] = {}
+    commands: dict[str, str | None] = {}
+    for run in _by_start(runs, "plan"):
+        for planned in _planned(uri, study, run):
+            cell = _cell(planned["tags"], planned["params"])
+            cells[cell.digest] = cell
+            commands[cell.digest] = run.tags.get("longact.command")
+    for run in _by_start(runs, "cell"):
+        cell = _cell(run.tags, run.params)
+        cells[cell.digest] = replace(
+            cell,
+            run_id=run.run_id,
+            status=run.status,
+            results=_results(uri, study, run),
+            seconds=_seconds(run),
+            metrics=_last_values(run),
+        )
     known = (replace(cell, command=commands.get(cell.digest)) for cell in cells.values())
     return tuple(sorted(known, key=lambda cell: (cell.label, cell.digest)))
 
@@ -123,7 +142,7 @@ def read_samples(uri: str, study: str, run_id: str) -> tuple[SampleResult, ...]:
     Raises:
         TrackingError: MLflow failed, or the run has no such file.
     """
-    with translated(uri), _artifact(uri, study, run_id, "samples.jsonl") as path:
+    with _artifact(uri, study, run_id, "samples.jsonl") as path:
         return tuple(
             SampleResult(**{**row, "references": tuple(row["references"])})
             for row in read_lines(path)
@@ -136,19 +155,58 @@ def read_curve(uri: str, run_id: str, name: str) -> tuple[MetricPoint, ...]:
     Raises:
         TrackingError: MLflow failed.
     """
-    with translated(uri):
-        history = connect(uri).get_metric_history(run_id, name)
-    latest = {point.step: point.value for point in sorted(history, key=lambda p: int(p.timestamp))}
+    latest = {step: value for _, step, value in sorted(_points(uri, run_id, name))}
     return tuple(MetricPoint(step, name, latest[step]) for step in sorted(latest))
 
 
-def _runs(client: MlflowClient, experiment: str, kind: str) -> Iterator[Run]:
+def _points(uri: str, run_id: str, name: str) -> tuple[tuple[int, int, float], ...]:
+    """Return timestamp, step and value of every point of a metric."""
+    database = database_file(uri)
+    if database is not None:
+        try:
+            return read_points(database, run_id, name)
+        except sqlite3.Error:
+            pass
+    from longact_cli.tracking.client import connect, translated
+
+    with translated(uri):
+        history = connect(uri).get_metric_history(run_id, name)
+    return tuple((int(point.timestamp), int(point.step), float(point.value)) for point in history)
+
+
+def _runs(uri: str, study: str) -> tuple[RunRecord, ...]:
+    """Return every run of a study; none where it does not exist."""
+    database = database_file(uri)
+    if database is not None:
+        try:
+            return read_runs(database, study)
+        except sqlite3.Error:
+            pass
+    from longact_cli.tracking.client import connect, translated
+
+    with translated(uri):
+        client = connect(uri)
+        experiment = client.get_experiment_by_name(study)
+        if experiment is None or experiment.lifecycle_stage != "active":
+            return ()
+        return tuple(_search(client, experiment.experiment_id))
+
+
+def _search(client: "MlflowClient", experiment: str) -> Iterator[RunRecord]:
     token = None
     while True:
-        page = client.search_runs(
-            [experiment], f"tags.`longact.kind` = '{kind}'", max_results=_PAGE, page_token=token
-        )
-        yield from page
+        page = client.search_runs([experiment], max_results=_PAGE, page_token=token)
+        for run in page:
+            info, data = run.info, run.data
+            yield RunRecord(
+                info.run_id,
+                info.status,
+                info.start_time,
+                info.end_time,
+                data.tags,
+                data.params,
+                data.metrics,
+            )
         token = page.token
         if not token:
             return
@@ -183,31 +241,32 @@ def _cell(tags: Mapping[str, str], params: Mapping[str, str]) -> TrackedCell:
     )
 
 
-def _by_start(runs: Iterable[Run]) -> list[Run]:
-    return sorted(runs, key=lambda run: (run.info.start_time or 0, run.info.run_id))
+def _by_start(runs: Iterable[RunRecord], kind: str) -> list[RunRecord]:
+    chosen = (run for run in runs if run.tags.get("longact.kind") == kind)
+    return sorted(chosen, key=lambda run: (run.started or 0, run.run_id))
 
 
-def _seconds(run: Run) -> float | None:
-    start, end = run.info.start_time, run.info.end_time
-    return None if start is None or end is None else float(end - start) / 1000
+def _seconds(run: RunRecord) -> float | None:
+    if run.started is None or run.ended is None:
+        return None
+    return float(run.ended - run.started) / 1000
 
 
-def _last_values(run: Run) -> dict[str, float]:
-    tags = run.data.tags
-    recorded = {name: float(tags[tag]) for name, tag in MEASURE_TAGS.items() if tag in tags}
-    return {name: float(value) for name, value in run.data.metrics.items()} | recorded
+def _last_values(run: RunRecord) -> dict[str, float]:
+    recorded = {name: float(run.tags[tag]) for name, tag in MEASURE_TAGS.items() if tag in run.tags}
+    return dict(run.metrics) | recorded
 
 
-def _planned(uri: str, study: str, run: Run) -> list[dict[str, dict[str, str]]]:
-    with _artifact(uri, study, run.info.run_id, PLAN_FILE) as path:
+def _planned(uri: str, study: str, run: RunRecord) -> list[dict[str, dict[str, str]]]:
+    with _artifact(uri, study, run.run_id, _PLAN_FILE) as path:
         plan: dict[str, Any] = read_json(path) or {"cells": []}
         return list(plan["cells"])
 
 
-def _results(uri: str, study: str, run: Run) -> tuple[EvalResult, ...]:
-    if run.info.status != "FINISHED" or run.data.tags["longact.stage"] != "eval":
+def _results(uri: str, study: str, run: RunRecord) -> tuple[EvalResult, ...]:
+    if run.status != "FINISHED" or run.tags["longact.stage"] != "eval":
         return ()
-    with _artifact(uri, study, run.info.run_id, "results.json") as path:
+    with _artifact(uri, study, run.run_id, "results.json") as path:
         return tuple(EvalResult(**row) for row in read_json(path) or [])
 
 
@@ -223,7 +282,9 @@ def _artifact(uri: str, study: str, run_id: str, name: str) -> Iterator[Path]:
         if beside.is_file():
             yield beside
             return
-    with tempfile.TemporaryDirectory(prefix="longact-") as folder:
+    from longact_cli.tracking.client import connect, translated
+
+    with tempfile.TemporaryDirectory(prefix="longact-") as folder, translated(uri):
         found = Path(connect(uri).download_artifacts(run_id, name, folder))
         if not found.is_file():
             raise TrackingError(f"run {run_id} at {uri} has no {name}; run the sweep again")

@@ -14,6 +14,7 @@ from longact_cli.files import read_json, read_lines
 from longact_cli.plan import BASE_ARM, Cell, flat_config
 from longact_cli.redaction import redact
 from longact_cli.results import EvalResult
+from longact_cli.tracking.query import MEASURE_TAGS
 
 _RUN_STATUS: dict[State, str] = {
     "pending": "SCHEDULED",
@@ -22,12 +23,6 @@ _RUN_STATUS: dict[State, str] = {
     "failed": "FAILED",
     "interrupted": "KILLED",
     "blocked": "KILLED",
-}
-# What a cell measures about itself: name for readers, tag in MLflow (key of its provenance).
-MEASURE_TAGS = {
-    "tokens": "longact.tokens",
-    "training_seconds": "longact.seconds",
-    "peak_memory_bytes": "longact.peak_memory_bytes",
 }
 ENDED = ("done", "failed", "interrupted", "blocked")
 

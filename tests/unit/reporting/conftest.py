@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from bulk_store import Trained, paper_settings, write_store
 from longact_cli.plan import Plan
 from longact_cli.tracking.store import open_store
 from synthetic_store import Setting, base_cell, pair, write_cell
@@ -50,3 +51,14 @@ def hostile_study(tmp_path_factory, empty_database):
         store.sync_cell(cell, directory, parent_run=run)
     store.close(run, "FAILED")
     return uri, HOSTILE_STUDY
+
+
+@pytest.fixture(scope="session")
+def paper_store(tmp_path_factory, empty_database):
+    """URI of a study with over 300 runs; only to be read."""
+    folder = tmp_path_factory.mktemp("paper")
+    failed = [Trained("qwen3-8b", "grpo", "salient", 0.3, 0, 0.0)]
+    models = ("qwen3-4b", "qwen3-8b")
+    return write_store(
+        folder, empty_database, "paper", paper_settings(), models=models, failed=failed
+    )

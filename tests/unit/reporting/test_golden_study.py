@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from bulk_store import Trained, paper_settings, write_store
 from longact_cli import __version__
 from longact_cli.reporting.pivot import parse_pivot
 from longact_cli.reporting.report import ReportRequest, write_report
@@ -16,17 +15,6 @@ GOLDEN = Path(__file__).parents[2] / "golden" / "study"
 SUMS = GOLDEN / "SHA256SUMS"
 COMMAND = "longact report --experiment paper --table all"
 LARGE = 40_000
-
-
-@pytest.fixture(scope="session")
-def paper_store(tmp_path_factory, empty_database):
-    """URI of a study with over 300 runs; only to be read."""
-    folder = tmp_path_factory.mktemp("paper")
-    failed = [Trained("qwen3-8b", "grpo", "salient", 0.3, 0, 0.0)]
-    models = ("qwen3-4b", "qwen3-8b")
-    return write_store(
-        folder, empty_database, "paper", paper_settings(), models=models, failed=failed
-    )
 
 
 @pytest.mark.slow

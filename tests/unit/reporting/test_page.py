@@ -73,9 +73,7 @@ def test_the_report_reads_without_scripts_in_the_dark_and_on_paper(page_file, tm
         await page.call("Emulation.setEmulatedMedia", media="")
         await page.call("Emulation.setScriptExecutionDisabled", value=True)
         await page.call("Page.navigate", url=page_file.as_uri())
-        root = await page.call("DOM.getDocument", depth=0)
-        html = await page.call("DOM.getOuterHTML", nodeId=root["root"]["nodeId"])
-        return light, black, printed, html["outerHTML"]
+        return light, black, printed, await page.html(until="</html>")
 
     light, black, printed, html = browse(tmp_path, visit)
     assert light != black

@@ -16,7 +16,6 @@ from longact_cli.errors import ConfigError, NotFoundError
 from longact_cli.plan import Plan
 from longact_cli.reporting.render import FORMATS
 from longact_cli.reporting.report import ReportRequest, formats, write_report
-from longact_cli.reporting.tables import TABLES
 from longact_cli.tracking.query import read_study
 from longact_cli.tracking.store import open_store
 from synthetic_store import Setting, base_cell, write_study
@@ -133,7 +132,8 @@ def test_latex_with_siunitx_compiles(hostile_study, tmp_path):
 
 
 def _compile(folder, tables, packages):
-    head = r"\documentclass{article}\usepackage[T1]{fontenc}\usepackage{textcomp,%s}" % packages
+    head = r"\documentclass{article}\usepackage[T1]{fontenc}\usepackage{textcomp,"
+    head += packages + "}"
     inputs = "".join(rf"\input{{{name}}}" for name in tables)
     (folder / "main.tex").write_text(rf"{head}\begin{{document}}{inputs}\end{{document}}")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "main.tex"]

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from longact_cli.cells import mark_done
+from longact_cli.files import append_lines
 from longact_cli.plan import Plan
 from longact_cli.reporting.arms import counterpart
 from longact_cli.reporting.curves import reward_curves, smooth
@@ -13,6 +15,7 @@ from longact_cli.reporting.render.terminal import to_terminal
 from longact_cli.reporting.stats import Estimate
 from longact_cli.reporting.table import Column, Entry, Provenance
 from longact_cli.reporting.tables import TABLES
+from longact_cli.results import MetricPoint
 from longact_cli.tracking.store import open_store
 from synthetic_store import Setting, pair, write_cell, write_study
 
@@ -84,7 +87,7 @@ def test_nothing_is_bold_where_no_difference_excludes_zero(tracked_runs):
     assert not any(row["score"].bold for row in _rows(table))
     best = max(_rows(table), key=lambda row: row["score"].value)
     assert best["score"].mark == "†"
-    assert any("does not exclude 0" in note for note in table.notes)
+    assert any("not shown to be better" in note for note in table.notes)
 
 
 def test_without_dense_training_the_base_is_the_baseline(tracked_runs):
@@ -92,7 +95,7 @@ def test_without_dense_training_the_base_is_the_baseline(tracked_runs):
     write_study(runs_dir, uri, "pilot", [Setting("salient", 0.3, 0, 0.9)])
     table = _table(uri)
     assert _rows(table)[1]["score"].bold
-    assert any("to the untrained model) excludes 0" in note for note in table.notes)
+    assert any("without it the untrained model" in note for note in table.notes)
     assert _rows(table)[1]["difference_to_dense"].value is None
 
 
@@ -216,3 +219,121 @@ def test_no_number_is_torn_on_a_terminal_of_80_columns(tracked_runs):
     text = console.export_text()
     assert "100.0" in text
     assert "…" not in text
+
+
+def test_the_main_table_keeps_rows_that_nothing_has_run_for(tracked_runs):
+    runs_dir, uri = tracked_runs
+    write_study(runs_dir, uri, "pilot", [Setting("salient", 0.3, 0, 0.5)])
+    table = _table(uri, "main")
+    rows = {row["method"].value: row for row in _rows(table)}
+    assert list(rows) == ["base", "sft", "dapo dense", "dapo + LongAct"]
+    assert all(row["overall"].value is None for row in rows.values())
+    assert (
+        "micro dapo dense: not planned; to fill: longact ablate --algo dapo --mask dense "
+        "--sparsity 1 --model micro --bench longbench-v2 --study pilot" in table.missing
+    )
+
+
+def test_published_values_stand_beside_ours_with_their_source(paper_store):
+    table = _table(paper_store, "main", "paper")
+    column = next(column for column in table.columns if column.key == "paper")
+    shown = {
+        (section.title, row[0].value, row[1].value): row[3].number(column)
+        for section in table.sections
+        for row in section.rows
+        if row[3].value is not None
+    }
+    assert shown == {
+        ("qwen3-8b", "sft", "1"): "32.80",
+        ("qwen3-8b", "dapo + LongAct", "0.3"): "36.73",
+        ("qwen3-8b", "grpo + LongAct", "0.3"): "36.73",
+    }
+    assert any(note.startswith("Paper: published values, not ours") for note in table.notes)
+
+
+def test_longbench_weighs_questions_and_ruler_weighs_tasks(paper_store):
+    study = load_study(paper_store, "paper")
+    part = study.samples[(study.samples["arm"] == "base") & (study.samples["model"] == "qwen3-4b")]
+    main = _rows(_table(paper_store, "main", "paper"))[0]
+    asked = part[part["benchmark"] == "longbench-v2"]
+    assert main["overall"].value == pytest.approx(asked["score"].mean())
+    assert main["easy"].value == pytest.approx(
+        asked.loc[asked["difficulty"] == "easy", "score"].mean()
+    )
+    ruler = [row for row in _rows(_table(paper_store, "ruler", "paper"))
+             if row["task"].value == "all tasks" and row["arm"].value == "base"]  # fmt: skip
+    asked = part[part["benchmark"] == "ruler"]
+    means = (
+        asked.groupby(["task", "context_length"])["score"].mean().groupby("context_length").mean()
+    )
+    assert ruler[0]["average"].value == pytest.approx(means.mean())
+    assert ruler[0]["increasing"].value == pytest.approx((means[4096] + 2 * means[8192]) / 3)
+    assert ruler[0]["decreasing"].value == pytest.approx((2 * means[4096] + means[8192]) / 3)
+
+
+def test_every_number_leads_to_the_cells_it_was_computed_from(paper_store):
+    study = load_study(paper_store, "paper")
+    known = {cell.digest[:12]: cell for cell in study.cells}
+    for row in _rows(_table(paper_store, "controls", "paper")):
+        if row["difference"].value is not None:
+            arms = {known[name].arm for name in row["difference"].cells}
+            assert arms == {"salient", row["control"].value}
+            assert row["difference"].seeds == 3
+
+
+def test_controls_that_were_not_run_keep_their_row_and_say_how_to_run(tracked_runs):
+    runs_dir, uri = tracked_runs
+    write_study(runs_dir, uri, "pilot", [Setting("salient", 0.3, 0, 0.5),
+                                         Setting("random", 0.3, 0, 0.5)])  # fmt: skip
+    table = _table(uri, "controls")
+    assert [row["control"].value for row in _rows(table)] == ["random", "lowest", "dense", "frozen"]
+    assert sum("not planned" in line for line in table.missing) == 3
+    assert any("--mask lowest --sparsity 0.3" in line for line in table.missing)
+
+
+def test_where_activations_are_read_does_not_split_masks_that_read_none(tracked_runs):
+    runs_dir, uri = tracked_runs
+    store = open_store(uri, runs_dir=runs_dir, study="pilot")
+    run = store.start_plan(Plan("pilot", ()), "longact ablate")
+    for strategy in ("salient", "gradient", "weight", "wanda"):
+        for site in ("norm", "proj"):
+            mask = pair(Setting(strategy, 0.3, 0, 0.5))[0].config.mask
+            update = {"mask": mask.model_copy(update={"site": site})}
+            seed = 0 if site == "norm" else 1
+            for cell in pair(Setting(strategy, 0.3, seed, 0.5), **update):
+                store.sync_cell(cell, write_cell(runs_dir, cell, 0.5), parent_run=run)
+    arms = collect_arms(load_study(uri, "pilot"))
+    assert sorted((arm.name, len(arm.seeds)) for arm in arms) == [
+        ("gradient", 2),
+        ("salient (mask.site=norm)", 1),
+        ("salient (mask.site=proj)", 1),
+        ("wanda", 2),
+        ("weight", 2),
+    ]
+
+
+def test_a_mask_chosen_by_mass_shows_the_ratio_it_achieved(tracked_runs):
+    runs_dir, uri = tracked_runs
+    store = open_store(uri, runs_dir=runs_dir, study="pilot")
+    run = store.start_plan(Plan("pilot", ()), "longact ablate")
+    mask = pair(Setting("salient", 1.0, 0, 0.5))[0].config.mask
+    update = {"mask": mask.model_copy(update={"mass": 0.9, "sparsity": 0.8})}
+    for cell in pair(Setting("salient", 0.8, 0, 0.5), **update):
+        points = [MetricPoint(step, "mask/update_ratio", 0.2 + 0.1 * step) for step in (1, 2)]
+        directory = write_cell(runs_dir, cell, 0.5)
+        if cell.stage == "train":
+            append_lines(directory.metrics, [point._asdict() for point in points])
+            mark_done(directory)
+        store.sync_cell(cell, directory, parent_run=run)
+    (arm,) = collect_arms(load_study(uri, "pilot"))
+    assert arm.achieved == pytest.approx(0.35)
+    assert _rows(_table(uri))[0]["sparsity"].value == "0.35 achieved"
+
+
+def test_the_bulk_store_holds_what_the_tracking_writer_writes(hostile_study, paper_store):
+    real, made = load_study(*hostile_study), load_study(paper_store, "paper")
+    assert list(real.samples.columns) == list(made.samples.columns)
+    ours = next(cell for cell in made.scored if cell.parent)
+    theirs = next(cell for cell in real.scored if cell.parent)
+    assert ours.params.keys() == theirs.params.keys()
+    assert len(made.cells) > 300

@@ -29,6 +29,9 @@ _ESCAPES = {
 }
 _LIGATURES = (("--", "-{}-"), ("--", "-{}-"), ("``", "`{}`"), ("''", "'{}'"))
 _LAST_LATIN = 0x17F
+_LONGEST_TEXT = 28
+_BROKEN = r"p{2.1cm}"
+_MOST_BELOW = 14
 
 
 _CellWriter = Callable[[Entry, Column], str]
@@ -36,7 +39,8 @@ _CellWriter = Callable[[Entry, Column], str]
 
 def to_latex(table: Table) -> str:
     r"""Return a `table` environment, to be included with `\input` under `\usepackage{booktabs}`."""
-    columns = "".join("r" if column.is_number else "l" for column in table.columns)
+    places = range(len(table.columns))
+    columns = "".join("r" if table.columns[i].is_number else _text(table, i) for i in places)
     return _environment(table, columns, _entry, packages=r"\usepackage{booktabs}")
 
 
@@ -47,14 +51,24 @@ def to_siunitx(table: Table) -> str:
     return _environment(table, columns, _s_entry, packages=packages)
 
 
+def _text(table: Table, place: int) -> str:
+    """Return the type of a text column: one that would take the page's width breaks its lines."""
+    texts = (row[place].value for section in table.sections for row in section.rows)
+    longest = max((len(str(text)) for text in texts), default=0)
+    return "l" if longest <= _LONGEST_TEXT else _BROKEN
+
+
 def _environment(table: Table, columns: str, write: _CellWriter, *, packages: str) -> str:
-    braced = write is _s_entry
+    braced, dense = write is _s_entry, _BROKEN in columns
+    below = _below(table)
+    apart = len(table.notes) + len(table.missing) > _MOST_BELOW  # a float cannot break its page
     lines = [
         *(f"% {_plain(line)}" for line in table.provenance.lines()),
         rf"% \usepackage[T1]{{fontenc}}, \usepackage{{textcomp}}, {packages}",
         r"\begin{table}[t]",
         r"\centering",
-        r"\small",
+        r"\scriptsize" if dense else r"\small",
+        *([r"\setlength{\tabcolsep}{3pt}"] if dense else []),
         rf"\caption{{{escape(table.title)}}}",
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
@@ -62,8 +76,9 @@ def _environment(table: Table, columns: str, write: _CellWriter, *, packages: st
         *(line for section in table.sections for line in _section(table, section, write)),
         r"\bottomrule",
         r"\end{tabular}",
-        *_below(table),
+        *([] if apart else below),
         r"\end{table}",
+        *(below if apart else []),
     ]
     return "\n".join(lines) + "\n"
 
@@ -135,7 +150,7 @@ def _s_column(table: Table, place: int) -> str:
     """Return an `S` column wide enough for its numbers; `l` for texts."""
     column = table.columns[place]
     if not column.is_number:
-        return "l"
+        return _text(table, place)
     entries = [row[place] for section in table.sections for row in section.rows]
     shown = [entry.number(column) for entry in entries if _is_number(entry)]
     whole = max((len(text.lstrip("+-").partition(".")[0]) for text in shown), default=1)
@@ -173,6 +188,8 @@ def _below(table: Table) -> list[str]:
     if not lines:
         return []
     text = "\n\n".join(lines)
+    if len(lines) > _MOST_BELOW:
+        return [r"{\footnotesize", text, r"\par}"]
     return [
         r"\par\smallskip",
         r"\begin{minipage}{\linewidth}\footnotesize",

@@ -103,7 +103,8 @@ def _figures(pictures: Sequence[Picture]) -> str:
         "</figcaption></figure>"
         for picture in pictures
     )
-    return f'<section id="figures" class="long"><h2>Figures</h2>\n{shown}\n</section>'
+    head = '<section id="figures" class="long"><h2>Figures</h2>'
+    return f'{head}\n<div class="gallery">\n{shown}\n</div></section>'
 
 
 def _questions(groups: Sequence[QuestionGroup]) -> str:
@@ -151,7 +152,8 @@ def _mark(score: float | None) -> str:
 
 def _runs(runs: Sequence[RunRow]) -> str:
     titles = ("Cell", "Label", "Status", "MLflow run", "Commit")
-    grid = plain_table(titles, ((*row[:1], *row[1:]) for row in runs), kind="sortable trace")
+    rows = (row._replace(cell=row.cell[:12], commit=row.commit[:12]) for row in runs)
+    grid = plain_table(titles, rows, kind="sortable trace")
     return (
         f'<section id="runs" class="long"><h2>Runs</h2><details><summary>{len(runs)} cells: '
         "the first column is the digest of the cell's configuration, as shown when the pointer "

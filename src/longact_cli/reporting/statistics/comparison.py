@@ -7,6 +7,7 @@ import numpy as np
 
 from longact_cli.reporting.statistics.crossed import Effect, crossed_effect
 from longact_cli.reporting.statistics.estimates import (
+    Estimate,
     Interval,
     difference_estimate,
     differences,
@@ -58,6 +59,12 @@ class Comparison(NamedTuple):
     n_failed: int
     effect: Effect
     method: str
+
+    @property
+    def estimate(self) -> Estimate:
+        """The difference as tables show it."""
+        interval = (self.difference, self.low, self.high)
+        return Estimate(*interval, self.n_questions, self.n_seeds, self.n_failed)
 
     @property
     def significant(self) -> bool:

@@ -241,6 +241,9 @@ def _resampled_means(scores: Floats, n: int, rng: np.random.Generator) -> Floats
         return scores
     weights = seed_weights(len(scores), n, rng)
     valid = ~np.isnan(scores)
+    if valid.all():
+        complete: Floats = (weights @ scores) / len(scores)
+        return complete
     counts = weights @ valid.astype(np.float64)
     sums = weights @ np.where(valid, scores, 0.0)
     means: Floats = np.full(sums.shape, np.nan)
@@ -254,8 +257,11 @@ def _weighted_macro_mean(values: Floats, weights: Floats, membership: Floats) ->
     `membership` is 1 where a question belongs to a stratum, [questions, strata].
     """
     valid = ~np.isnan(values)
-    filled = np.where(valid, values, 0.0)
-    if len(values) == 1:
+    complete = bool(valid.all())
+    filled = values if complete else np.where(valid, values, 0.0)
+    if complete and len(values) > 1:
+        sums, totals = (weights * values) @ membership, weights @ membership
+    elif len(values) == 1:
         sums, totals = weights @ (filled.T * membership), weights @ (valid.T * membership)
     else:
         sums, totals = (weights * filled) @ membership, (weights * valid) @ membership

@@ -68,7 +68,8 @@ def _interval_note(arms: Iterable[Arm]) -> str:
         )
     note = (
         "Brackets are 95 % intervals from resampling seeds and questions (crossed, questions "
-        "within task and length); differences are paired on shared questions and seeds."
+        "within task and length), for differences t intervals over seeds and questions, paired on "
+        "shared questions and seeds."
     )
     if min(counts) < _FEW_SEEDS:
         note += (

@@ -1,16 +1,25 @@
 """Is it the salient rows? Salient against every control at the same fraction of updated rows."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 from longact_cli.plan import BASE_ARM
 from longact_cli.reporting.arms import ONE_LEVEL, Arm, counterpart
+from longact_cli.reporting.comparisons import compare_family
 from longact_cli.reporting.frame import Study
 from longact_cli.reporting.grouping import collect_arms
-from longact_cli.reporting.marks import difference_entry, mark_notes, score_entries, seeds_entry
-from longact_cli.reporting.table import Column, Entry, Provenance, Section, Table
+from longact_cli.reporting.marks import (
+    difference_entry,
+    score_entries,
+    seeds_entry,
+    sign_notes,
+)
+from longact_cli.reporting.statistics import Comparison
+from longact_cli.reporting.table import MISSING, Column, Entry, Provenance, Section, Table
 from longact_cli.reporting.tables.base import TABLES, common_notes, gap, missing_lines
 
+_LEVEL = 0.05
+_Tests = Mapping[tuple[Arm, Arm], Comparison]
 _CONTROLS = ("random", "lowest", "dense", "frozen")
 _ASKED = {
     "random": "any rows will do",
@@ -26,6 +35,8 @@ _COLUMNS = (
     Column("salient", "Salient %", "percent"),
     Column("other", "Control %", "percent"),
     Column("difference", "Salient - control", "points"),
+    Column("p", "p", "text"),
+    Column("p_holm", "p (Holm)", "text"),
     Column("seeds", "Seeds", "count"),
     Column("questions", "n", "count"),
 )
@@ -38,17 +49,18 @@ def controls_table(study: Study, provenance: Provenance) -> Table:
     A control that was not run keeps its row. Differences are paired on questions and seeds.
     """
     arms = collect_arms(study)
+    tests = _family(arms)
     sections, gaps = [], []
     for head, group in groupby(arms, key=lambda arm: arm.section):
         peers = list(group)
-        sections.append(Section(head.title, tuple(_rows(peers))))
+        sections.append(Section(head.title, tuple(_rows(peers, tests))))
         gaps += list(_gaps(study, peers))
     return Table(
         name="controls",
         title=f"Salient rows against controls: {study.name}",
         columns=_COLUMNS,
         sections=tuple(section for section in sections if section.rows),
-        notes=(*common_notes(study, arms), *mark_notes(sections), *_notes(arms)),
+        notes=(*common_notes(study, arms), *sign_notes(sections), *_notes(arms, len(tests))),
         missing=(*missing_lines(study), *dict.fromkeys(gaps)),
         provenance=provenance,
     )
@@ -64,8 +76,17 @@ def _pairs(arms: Sequence[Arm]) -> Iterator[tuple[Arm, str, Arm | None]]:
                     yield arm, control, other
 
 
-def _rows(arms: Sequence[Arm]) -> Iterator[tuple[Entry, ...]]:
+def _family(arms: Sequence[Arm]) -> _Tests:
+    """Test every pair of the table as one family."""
+    pairs = [(arm, other) for arm, _, other in _pairs(arms) if other and arm.seeds and other.seeds]
+    found = compare_family(pairs)
+    return {pair: test for pair, test in zip(pairs, found, strict=True) if test is not None}
+
+
+def _rows(arms: Sequence[Arm], tests: _Tests) -> Iterator[tuple[Entry, ...]]:
     for arm, control, other in _pairs(arms):
+        test = tests.get((arm, other)) if other else None
+        sure = test is not None and test.difference > 0 and (test.p_holm or 0.0) < _LEVEL
         difference = difference_entry(arm, other)
         (salient,) = score_entries([arm], None, peers=arms)
         (theirs,) = score_entries([other], None, peers=arms)
@@ -76,7 +97,9 @@ def _rows(arms: Sequence[Arm]) -> Iterator[tuple[Entry, ...]]:
             Entry(_ASKED.get(control, "another choice of rows")),
             salient,
             theirs,
-            difference._replace(bold=difference.low is not None and difference.low > 0),
+            difference._replace(bold=sure),
+            Entry(_shown(test.p) if test else None),
+            Entry(_shown(test.p_holm) if test else None),
             seeds_entry(other),
             Entry(difference.n or 0),
         )
@@ -96,10 +119,17 @@ def _gaps(study: Study, arms: Sequence[Arm]) -> Iterator[str]:
             )
 
 
-def _notes(arms: Sequence[Arm]) -> tuple[str, ...]:
+def _shown(p: float | None) -> str:
+    if p is None or p != p:
+        return MISSING
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _notes(arms: Sequence[Arm], n_tests: int) -> tuple[str, ...]:
     if not any(arm.strategy == "salient" for arm in arms):
         return ("There is no salient arm to compare with.",)
     return (
-        "A positive difference favours salient rows; bold where its interval lies above 0, not "
-        "corrected for the number of controls. An interval that holds 0 does not show equality.",
+        f"A positive difference favours salient rows; bold where p (Holm) lies below {_LEVEL}, "
+        f"corrected over the {n_tests} comparisons of this table. An interval that holds 0 does "
+        "not show equality. p is two-sided and paired on shared questions and seeds.",
     )

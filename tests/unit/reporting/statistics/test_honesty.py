@@ -43,7 +43,7 @@ def test_two_identical_arms_are_called_better_in_at_most_5_percent_of_studies(
         for _ in range(STUDIES)
     ]
     assert sum(c.better for c in found) <= 0.05 * STUDIES
-    assert sum(c.significant for c in found) <= 0.08 * STUDIES  # both ways: 5 % + 2 errors
+    assert sum(c.significant for c in found) <= 0.06 * STUDIES  # both ways
 
 
 @pytest.mark.slow
@@ -74,7 +74,7 @@ def test_intervals_of_comparisons_cover_the_truth_in_93_to_97_percent_of_studies
     seeds, seed_sd, share
 ):
     generator = np.random.default_rng(3)
-    studies = 1000
+    studies = 600
     hits = 0
     for _ in range(studies):
         random, salient = _study(generator, seeds=seeds, seed_sd=seed_sd, gain=0.1, share=share)
