@@ -140,7 +140,8 @@ def compared(checkpoint: Path, sharding: str, out: Path) -> None:
 
 def resumed(checkpoint: Path, sharding: str, out: Path) -> None:
     """Train once whole, and once from a checkpoint as an interruption leaves it."""
-    config = configured(checkpoint, sharding, **RESUMED)
+    savers = {"bf16": True, "gradient_checkpointing": True} if sharding == "fsdp2" else {}
+    config = configured(checkpoint, sharding, **RESUMED, **savers)
     whole, cut = out / sharding / "whole", out / sharding / "cut"
     train(config, whole)
     if rank() == 0:

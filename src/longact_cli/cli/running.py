@@ -37,6 +37,7 @@ def handle(plan: "Plan", request: Request) -> int:
     """Show the plan, or run it and say how it ended; return the exit code."""
     from longact_cli.execution.estimate import estimate, memory_lines
     from longact_cli.execution.preflight import check_plan, check_runs_dir
+    from longact_cli.execution.resources import check_machines
 
     check_runs_dir(request.runs_dir)
     check_plan(plan)
@@ -44,6 +45,8 @@ def handle(plan: "Plan", request: Request) -> int:
     if request.dry_run:
         show_plan(request.output, plan, cost, memory_lines(plan))
         return 0
+    if request.executor.name == "local":
+        check_machines(plan)
     request.output.note(f"study {plan.study}: {cost_line(cost)}")
     outcome = _run(plan, request)
     failures = _failures(plan, request.runs_dir)

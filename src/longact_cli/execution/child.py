@@ -9,6 +9,7 @@ import threading
 import time
 import traceback
 from dataclasses import replace
+from pathlib import Path
 
 from longact_cli.cells import (
     CellDir,
@@ -24,11 +25,12 @@ from longact_cli.cells import (
 )
 from longact_cli.errors import CellFailedError, CellHeldError, LongActError
 from longact_cli.execution.base import EXIT_HELD
-from longact_cli.execution.progress import ProgressWriter
 from longact_cli.execution.provenance import add_provenance, write_provenance
-from longact_cli.files import sha256_json
+from longact_cli.files import sha256_json, write_json
 from longact_cli.plan import Cell, train_cell
 from longact_cli.plan import eval_cell as plan_eval_cell
+
+_PROGRESS_SECONDS = 0.5
 
 
 def run_cell(directory: CellDir) -> int:
@@ -66,23 +68,26 @@ def _run(directory: CellDir) -> None:
     mark_done(directory)
 
 
-def _train(cell: Cell, directory: CellDir, progress: ProgressWriter) -> None:
+def _train(cell: Cell, directory: CellDir, progress: "ProgressWriter") -> None:
     from longact_cli.execution.ranks import launch_ranks
+    from longact_cli.execution.resources import check_machine, limit_gpus, rollout_server
     from longact_cli.training.train import StartPoint, train_share
 
+    check_machine(cell.config)
     start = StartPoint.of(cell.config, directory.path)
     write_provenance(directory, checkpoint=start.checkpoint)
     processes = cell.config.parallel.processes
-    if processes > 1:
-        launch_ranks(
-            directory, processes=processes, checkpoint=start.checkpoint, resume=start.resume
-        )
-        return
-    result = train_share(cell.config, out=directory.path, start=start, progress=progress)
+    with rollout_server(cell.config, directory, checkpoint=start.checkpoint):
+        if limit_gpus(processes):
+            launch_ranks(
+                directory, processes=processes, checkpoint=start.checkpoint, resume=start.resume
+            )
+            return
+        result = train_share(cell.config, out=directory.path, start=start, progress=progress)
     add_provenance(directory, **result._asdict())
 
 
-def _evaluate(cell: Cell, directory: CellDir, progress: ProgressWriter) -> None:
+def _evaluate(cell: Cell, directory: CellDir, progress: "ProgressWriter") -> None:
     from longact_cli.evaluation.evaluate import evaluate
     from longact_cli.models.loading import local_checkpoint
 
@@ -134,6 +139,26 @@ def _verify(cell: Cell, directory: CellDir) -> None:
             f"{directory.path}/cell.json was changed: its digest is {digest[:12]}, "
             f"not {cell.digest[:12]}; remove the folder and run the sweep again"
         )
+
+
+class ProgressWriter:
+    """Writes how far the cell is, at most twice a second."""
+
+    def __init__(self, path: Path) -> None:
+        """Report to `path`."""
+        self._path = path
+        self._last = 0.0
+        self._first: tuple[int, float] | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        """Note that `done` of `total` units are finished."""
+        now = time.time()
+        self._first = self._first or (done, now)
+        if now - self._last >= _PROGRESS_SECONDS or done == total:
+            self._last = now
+            first, since = self._first
+            rate = (done - first) / (now - since) if now > since else None
+            write_json(self._path, {"done": done, "total": total, "rate": rate})
 
 
 def _fail(directory: CellDir, message: str, *, code: int) -> int:

@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from longact_cli.cells import CellDir, read_cell
 from longact_cli.errors import CellFailedError, LongActError
-from longact_cli.execution.progress import ProgressWriter
+from longact_cli.execution.leash import die_with
 from longact_cli.execution.provenance import add_provenance
 from longact_cli.files import read_json, write_json
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from torch.distributed.launcher.api import LaunchConfig
 
 _PARENT = "LONGACT_CELL_PROCESS"
-_WATCH_SECONDS = 0.2
 _SHUTDOWN_SECONDS = 10
 # Signals that nobody else's end causes: a process that lost another one may abort.
 _FATAL = (signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
@@ -89,7 +87,7 @@ def launch_ranks(
 
 def run_rank(directory: CellDir, *, checkpoint: str, resume: Path | None) -> int:
     """Do one process's share of the cell in `directory`; return its exit code."""
-    _die_with_cell(int(os.environ[_PARENT]))
+    die_with(int(os.environ[_PARENT]))
     rank = int(os.environ["RANK"])
     try:
         _train_share(directory, checkpoint=checkpoint, resume=resume, first=rank == 0)
@@ -103,6 +101,7 @@ def run_rank(directory: CellDir, *, checkpoint: str, resume: Path | None) -> int
 
 
 def _train_share(directory: CellDir, *, checkpoint: str, resume: Path | None, first: bool) -> None:
+    from longact_cli.execution.child import ProgressWriter
     from longact_cli.training.train import StartPoint, train_share
 
     result = train_share(
@@ -168,14 +167,3 @@ def first_failure(told: Sequence[RankFailure], codes: Mapping[int, int]) -> Rank
         "checkpoint",
         1,
     )
-
-
-def _die_with_cell(parent: int) -> None:
-    """Stop this process group when the cell's process is gone, however it went."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(_WATCH_SECONDS)
-        os.killpg(os.getpgrp(), signal.SIGKILL)
-
-    threading.Thread(target=watch, daemon=True, name="cell").start()
