@@ -11,6 +11,7 @@ from email.message import Message
 from importlib.metadata import Distribution, DistributionFinder, PackageNotFoundError, version
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 _SETTINGS = {
     "VLLM_CPU_KVCACHE_SPACE": "4",
@@ -51,7 +52,7 @@ def keep_loadable_weights() -> None:
     import torch
     import vllm.model_executor.layers.utils as layers
 
-    def plain(layer: torch.nn.Module, remove_weight: bool = False) -> None:
+    def plain(layer: Any, remove_weight: bool = False) -> None:
         layer.cpu_linear = torch.nn.functional.linear
 
     layers.dispatch_cpu_unquantized_gemm = plain

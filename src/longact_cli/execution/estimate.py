@@ -86,7 +86,7 @@ def _batch_line(config: RunConfig) -> str:
         batch = f"{algorithm.prompts_per_step} prompts x {algorithm.group_size} = {rollouts}"
         batch += " rollouts"
         size = algorithm.micro_batch(processes)
-        share = f"{size} at a time, {rollouts // processes // size} times on each"
+        share = f"micro-batches of {size}, {rollouts // processes // size} of them on each"
     noun = "process" if processes == 1 else f"processes ({config.parallel.sharding})"
     return (
         f"batch of {config.model.name} with {algorithm.name}: {batch} a step; {processes} {noun}, "

@@ -1,28 +1,52 @@
 """What training needs of a machine: GPUs for its processes, vLLM, and vLLM's server."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from longact_cli.cells import CellDir
 from longact_cli.config.schema import RunConfig
-from longact_cli.errors import PrerequisiteError
+from longact_cli.errors import ConfigError, PrerequisiteError
 from longact_cli.execution.provenance import add_provenance
 from longact_cli.execution.rollout_server import free_port, serve, server_command, split_gpus
 from longact_cli.plan import Plan
 
 SERVER_LOG = "vllm.log"
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
+_LAUNCHER_SWITCHES = {
+    "ACCELERATE_USE_DEEPSPEED": "use parallel.sharding=fsdp2: the mask cannot act under DeepSpeed",
+    "ACCELERATE_USE_MEGATRON_LM": "use parallel.sharding=fsdp2: the row mask cannot act there",
+    "ACCELERATE_USE_FSDP": "set parallel.sharding=fsdp2 instead",
+}
 
 
 def check_machines(plan: Plan) -> None:
     """Refuse a plan that this machine cannot train.
 
     Raises:
+        ConfigError: A launcher has started longact, or is set up in the environment.
         PrerequisiteError: vLLM or GPUs are missing.
     """
+    refuse_launchers(os.environ)
     for config in {repr(c.config): c.config for c in plan.cells if c.stage == "train"}.values():
         check_machine(config)
+
+
+def refuse_launchers(environment: Mapping[str, str]) -> None:
+    """Refuse what a launcher would decide behind the configuration's back.
+
+    Raises:
+        ConfigError: The environment is that of a launcher.
+    """
+    started = environment.get("WORLD_SIZE", "1")
+    if started != "1":
+        raise ConfigError(
+            f"WORLD_SIZE is {started}: longact was started by torchrun or accelerate launch; start "
+            f"it once, with parallel.processes={started}: a cell starts its processes itself"
+        )
+    for name, instead in _LAUNCHER_SWITCHES.items():
+        if environment.get(name, "false").lower() in ("1", "true"):
+            raise ConfigError(f"{name} is set in the environment; unset it and {instead}")
 
 
 def check_machine(config: RunConfig) -> None:
@@ -111,10 +135,12 @@ def limit_gpus(processes: int) -> bool:
     A single process that sees several GPUs would be made to use them all, in a way that the trainer
     refuses; and this process may have looked at its GPUs already.
     """
+    from longact_cli.training.trainers import SERVER_VARIABLE
+
     visible = _visible_gpus()
     if len(visible) > processes:
         os.environ[_VISIBLE] = ",".join(visible[:processes])
-    return processes > 1 or len(visible) > processes
+    return processes > 1 or len(visible) > processes or SERVER_VARIABLE in os.environ
 
 
 def _visible_gpus() -> list[str]:
