@@ -179,10 +179,10 @@ def test_a_killed_cell_takes_its_processes_along_and_ends_as_if_undisturbed(
         wait_for(lambda: list(runs.glob("cells/*/checkpoints/checkpoint-2/COMPLETE")))
         (directory,) = list_cells(runs)
         name = directory.path.name
-        assert len(processes("_rank", name)) == 2
-        (cell_process,) = processes("_cell", name)
+        assert len(processes(" _rank ", name)) == 2
+        (cell_process,) = processes(" _cell ", name)
         os.kill(cell_process, signal.SIGKILL)
-        wait_for(lambda: not processes("_rank", name), seconds=20)
+        wait_for(lambda: not processes(" _rank ", name), seconds=20)
     assert first.returncode == 1
     assert read_status(directory).state == "failed"
     with longact(runs) as second:
