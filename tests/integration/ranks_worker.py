@@ -1,10 +1,10 @@
 """One process of a cell that has two; started by torchrun, or alone.
 
-Usage: ranks_worker.py CHECKPOINT OUT SHARDINGS, with SHARDINGS a comma list of ddp and fsdp2, or
-`one` for a single process.
+Usage: ranks_worker.py CHECKPOINT OUT CELL, with CELL the configuration of one more cell, as JSON.
 
-Every process trains the same cells, once with rollouts that are a function of the prompt, so that
-any number of processes can be compared, and once with its own, interrupted and resumed.
+Every process trains the same cells under each sharding, once with rollouts that are a function of
+the prompt, so that any number of processes can be compared, and once with its own, interrupted and
+resumed.
 """
 
 import hashlib
@@ -26,6 +26,7 @@ from longact_cli.training import train as training
 from longact_cli.training import trainers
 from longact_cli.training.trainers import build_grpo
 
+SHARDINGS = ("ddp", "fsdp2")
 STEPS = 2
 SIZES = {
     "steps": STEPS,
@@ -140,7 +141,8 @@ def compared(checkpoint: Path, sharding: str, out: Path) -> None:
 
 def resumed(checkpoint: Path, sharding: str, out: Path) -> None:
     """Train once whole, and once from a checkpoint as an interruption leaves it."""
-    config = configured(checkpoint, sharding, **RESUMED)
+    savers = {"bf16": True, "gradient_checkpointing": True} if sharding == "fsdp2" else {}
+    config = configured(checkpoint, sharding, **RESUMED, **savers)
     whole, cut = out / sharding / "whole", out / sharding / "cut"
     train(config, whole)
     if rank() == 0:
@@ -175,11 +177,11 @@ def wait() -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    checkpoint, out = Path(sys.argv[1]), Path(sys.argv[2])
-    for sharding in sys.argv[3].split(","):
+    start_point, results = Path(sys.argv[1]), Path(sys.argv[2])
+    train(RunConfig.model_validate_json(sys.argv[3]), results / "undisturbed")
+    for kind in SHARDINGS:
         AcceleratorState._reset_state(reset_partial_state=True)
-        if sharding == "fsdp2":
+        if kind == "fsdp2":
             let_accelerate_shard_on_cpu()
-        compared(checkpoint, sharding, out)
-        if sharding != "one":
-            resumed(checkpoint, sharding, out)
+        compared(start_point, kind, results)
+        resumed(start_point, kind, results)

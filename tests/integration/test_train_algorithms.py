@@ -45,15 +45,15 @@ def resumed_after(finished: Path, step: int, out: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", RL)
+@pytest.mark.parametrize(("name", "after"), [*((name, 2) for name in RL), ("dapo", 4)])
 def test_a_resumed_run_with_dynamic_sampling_equals_an_uninterrupted_one(
-    name: str, checkpoint: Path, tmp_path: Path
+    name: str, after: int, checkpoint: Path, tmp_path: Path
 ) -> None:
-    changes = {"scale_rewards": "group", **REFILL, "cov_ratio": 0.1}
+    changes = {"scale_rewards": "group", **REFILL, "cov_ratio": 0.1, "steps": after + 2}
     config = cell(checkpoint, algorithm=name, reward="test_rare", **changes)
     train_cell(config, out=tmp_path / "whole")
-    out = resumed_after(tmp_path / "whole", 2, tmp_path / "resumed")
-    position = read_json(out / "checkpoints" / "checkpoint-2" / "prompts.json")["position"]
+    out = resumed_after(tmp_path / "whole", after, tmp_path / "resumed")
+    position = read_json(out / "checkpoints" / f"checkpoint-{after}" / "prompts.json")["position"]
     assert position > 0  # some groups were replaced before the interruption
     train_cell(config, out=out)
     ours, theirs = weights(out), weights(tmp_path / "whole")

@@ -1,9 +1,11 @@
 """A cell trained by two processes: what it shares with one process, and that it resumes exactly."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from longact_cli.cells import list_cells, read_status
+from longact_cli.config.compose import compose, parse
 from longact_cli.files import read_json, read_lines
 from longact_cli.training.checkpoints import is_complete
 
@@ -18,7 +22,19 @@ from . import ranks_worker
 from .training_helpers import with_many_end_tokens
 
 TESTS = Path(__file__).parents[1]
-SHARDINGS = ("ddp", "fsdp2")
+SHARDINGS = ranks_worker.SHARDINGS
+CELL = [
+    "algorithm.steps=6", "algorithm.prompts_per_step=2", "algorithm.group_size=4",
+    "algorithm.micro_batch_size=4", "algorithm.checkpoint_every=2", "data.context_lengths=[256]",
+    "parallel.processes=2",
+]  # fmt: skip
+ENVIRONMENT = {
+    **os.environ,
+    "OMP_NUM_THREADS": "1",
+    "CUDA_VISIBLE_DEVICES": "",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PYTHONPATH": os.pathsep.join([str(TESTS), *filter(None, sys.path)]),
+}
 
 
 @pytest.fixture(scope="module")
@@ -32,16 +48,10 @@ def trained(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"),
         *(f"--master-port={port}", ranks_worker.__file__),
-        *(str(checkpoint), str(folder), ",".join(SHARDINGS)),
+        *(str(checkpoint), str(folder), compose(parse(CELL)).model_dump_json()),
     ]
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-        "PYTHONPATH": os.pathsep.join([str(TESTS), *filter(None, sys.path)]),
-    }
     done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=400, check=False
+        command, env=ENVIRONMENT, capture_output=True, text=True, timeout=400, check=False
     )
     assert done.returncode == 0, done.stderr[-5000:]
     ranks_worker.compared(checkpoint, "one", folder)
@@ -132,3 +142,57 @@ def test_an_interrupted_run_of_two_processes_ends_with_the_weights_of_a_whole_on
     assert all(weight.dtype == torch.float32 for weight in ours.values())
     for name in ("reward", "loss", "sampling/generated_groups", "mask/masked_drift_norm"):
         assert metric(cut, name) == metric(whole, name)
+
+
+def longact(runs: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "longact_cli", "train", "--runs-dir", str(runs), *CELL]
+    return subprocess.Popen(
+        command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def processes(*words: str) -> list[int]:
+    """The ids of all processes whose command line has these words."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            text = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        found += [int(path.parent.name)] if all(word in text for word in words) else []
+    return found
+
+
+def wait_for(reached, seconds: float = 300.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < deadline, "not reached in time"
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+def test_a_killed_cell_takes_its_processes_along_and_ends_as_if_undisturbed(
+    trained: Path, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    with longact(runs) as first:
+        wait_for(lambda: list(runs.glob("cells/*/checkpoints/checkpoint-2/COMPLETE")))
+        (directory,) = list_cells(runs)
+        name = directory.path.name
+        assert len(processes(" _rank ", name)) == 2
+        (cell_process,) = processes(" _cell ", name)
+        os.kill(cell_process, signal.SIGKILL)
+        wait_for(lambda: not processes(" _rank ", name), seconds=20)
+    assert first.returncode == 1
+    assert read_status(directory).state == "failed"
+    with longact(runs) as second:
+        printed = second.communicate()[0]
+    assert second.returncode == 0, printed
+    assert read_json(directory.provenance)["steps"] == 6
+    ours, theirs = (
+        load_file(folder / "model" / "model.safetensors")
+        for folder in (directory.path, trained / "undisturbed")
+    )
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    for name in ("reward", "loss", "grad_norm"):
+        assert metric(directory.path, name) == metric(trained / "undisturbed", name)

@@ -25,6 +25,4 @@ def run_rank(
     from longact_cli.cells import CellDir
     from longact_cli.execution import ranks
 
-    code = ranks.run_rank(CellDir(directory), checkpoint=checkpoint, resume=resume)
-    if code:
-        raise typer.Exit(code)
+    ranks.run_rank(CellDir(directory), checkpoint=checkpoint, resume=resume)

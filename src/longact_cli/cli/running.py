@@ -39,6 +39,7 @@ def handle(plan: "Plan", request: Request) -> int:
     from longact_cli.execution.choose import check_available
     from longact_cli.execution.estimate import estimate, memory_lines
     from longact_cli.execution.preflight import check_plan, check_runs_dir
+    from longact_cli.execution.resources import check_machines
 
     check_runs_dir(request.runs_dir)
     check_plan(plan)
@@ -48,6 +49,8 @@ def handle(plan: "Plan", request: Request) -> int:
     if request.dry_run:
         show_plan(request.output, plan, cost, memory_lines(plan))
         return 0
+    if request.executor.name == "local":
+        check_machines(plan)
     request.output.note(f"study {plan.study}: {cost_line(cost)}")
     outcome = _run(plan, request)
     failures = _failures(plan, request.runs_dir)

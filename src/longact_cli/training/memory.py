@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from longact_cli.config.algorithm import AlgorithmConfig
+from longact_cli.config.schema import ParallelConfig, VllmConfig
 
 _STATE_BYTES = 16
 _MASTER_BYTES = 4
@@ -49,12 +50,39 @@ KNOWN_SHAPES = {
 """Shapes of the models that the project names, for plans made before their download."""
 
 
+class Layout(NamedTuple):
+    """How processes share a model.
+
+    Attributes:
+        processes: One for each device.
+        sharded: Whether weights and optimizer states are split over them.
+        engine_gpus: Devices that share one vLLM engine.
+        server: Whether vLLM runs on devices of its own.
+    """
+
+    processes: int = 1
+    sharded: bool = False
+    engine_gpus: int = 1
+    server: bool = False
+
+    @classmethod
+    def of(cls, parallel: ParallelConfig, vllm: VllmConfig) -> "Layout":
+        """Return the layout that a configuration asks for."""
+        return cls(
+            parallel.processes, parallel.sharding == "fsdp2", vllm.gpus, vllm.mode == "server"
+        )
+
+
+ONE_DEVICE = Layout()
+
+
 class MemoryEstimate(NamedTuple):
     """Bytes on one device.
 
     Attributes:
         states: Weights, gradients and AdamW moments in float32.
-        half_weights: bfloat16 copies of the weights under autocast.
+        half_weights: Copies of the weights to compute with: all of them in bfloat16 under
+            autocast, or what FSDP2 has gathered.
         reference: Weights of the reference model of the KL penalty.
         activations: Of one micro-batch, at the end of its forward pass.
         rollouts: Weights and key-value cache of generation; vLLM can use more for its cache.
@@ -73,24 +101,38 @@ class MemoryEstimate(NamedTuple):
 
 
 def estimate_memory(
-    shape: ModelShape, algorithm: AlgorithmConfig, *, sequence_tokens: int
+    shape: ModelShape,
+    algorithm: AlgorithmConfig,
+    *,
+    sequence_tokens: int,
+    layout: Layout = ONE_DEVICE,
 ) -> MemoryEstimate:
-    """Return the memory of one process that trains the whole model.
+    """Return the memory of one process and its device.
+
+    Under FSDP2 states are split; a process holds the whole of two decoder layers (the one at work
+    and the next one) and of the embeddings while it needs them.
 
     Args:
         shape: The model.
         algorithm: Micro-batch, precision, checkpointing and kind of rollouts.
         sequence_tokens: Prompt and completion of the longest rollout.
+        layout: How many processes share the work, and how.
     """
     precise = 0 if algorithm.bf16 else 1
     width = _MASTER_BYTES if precise else _HALF_BYTES
-    tokens = sequence_tokens * algorithm.micro_batch_size
+    tokens = sequence_tokens * algorithm.micro_batch(layout.processes)
+    split = layout.processes if layout.sharded else 1
+    if layout.sharded:
+        embeddings = shape.parameters - shape.layers * shape.layer_parameters
+        gathered = width * (2 * shape.layer_parameters + embeddings)
+    else:
+        gathered = 0 if precise else _HALF_BYTES * shape.parameters
     return MemoryEstimate(
-        states=_STATE_BYTES * shape.parameters,
-        half_weights=0 if precise else _HALF_BYTES * shape.parameters,
-        reference=_MASTER_BYTES * shape.parameters if algorithm.kl_coef else 0,
+        states=_STATE_BYTES * shape.parameters // split,
+        half_weights=gathered,
+        reference=_MASTER_BYTES * shape.parameters // split if algorithm.kl_coef else 0,
         activations=tokens * _activation_width(shape, algorithm) * width,
-        rollouts=_rollout_bytes(shape, algorithm, sequence_tokens),
+        rollouts=_rollout_bytes(shape, algorithm, sequence_tokens, layout),
     )
 
 
@@ -112,18 +154,21 @@ def _layer_width(shape: ModelShape) -> int:
     return 4 * shape.hidden + 4 * queries + 4 * keys + 4 * shape.intermediate
 
 
-def _rollout_bytes(shape: ModelShape, algorithm: AlgorithmConfig, sequence_tokens: int) -> int:
-    """Return the key-value cache of all rollouts, or with vLLM its weights and one sequence.
+def _rollout_bytes(
+    shape: ModelShape, algorithm: AlgorithmConfig, sequence_tokens: int, layout: Layout
+) -> int:
+    """Return the key-value cache of a process's rollouts, or of vLLM weights and one sequence.
 
-    Without vLLM all rollouts of a set are generated at once, on the float32 weights.
+    Without vLLM all rollouts of a set are generated at once, on the float32 weights. A server has
+    devices of its own.
     """
-    if algorithm.kind == "sft":
+    if algorithm.kind == "sft" or (algorithm.use_vllm and layout.server):
         return 0
     cached = 2 * shape.layers * shape.kv_heads * shape.head_dim * sequence_tokens
     if algorithm.use_vllm:
-        return _HALF_BYTES * (shape.parameters + cached)
+        return _HALF_BYTES * (shape.parameters + cached) // layout.engine_gpus
     rollouts = algorithm.prompts_per_step * algorithm.group_size * algorithm.updates_per_rollout
-    return _MASTER_BYTES * cached * rollouts
+    return _MASTER_BYTES * cached * rollouts // layout.processes
 
 
 def checkpoint_shape(checkpoint: str) -> ModelShape | None:

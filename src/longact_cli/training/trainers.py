@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 from longact_cli.config.schema import RunConfig
+from longact_cli.evaluation.vllm_cpu import keep_loadable_weights, prepare_vllm_cpu
 from longact_cli.masking.schedule import MaskSchedule
 from longact_cli.training.arguments import EngineSettings, grpo_arguments, sft_arguments
 from longact_cli.training.completions import (
@@ -60,9 +63,12 @@ def build_grpo(parts: TrainerParts) -> "LongActGRPOTrainer":
     Raises:
         UnknownNameError: There is no such reward.
     """
+    algorithm = parts.config.algorithm
+    if algorithm.use_vllm and not torch.cuda.is_available():
+        prepare_vllm_cpu()
+        keep_loadable_weights()
     from longact_cli.training.grpo import LongActGRPOTrainer
 
-    algorithm = parts.config.algorithm
     rewards = cell_rewards(
         parts.config, eos_token_ids=parts.eos_token_ids, folder=parts.out / "completions"
     )

@@ -4,8 +4,8 @@ import pytest
 
 from longact_cli.cells import Status, cell_dir, create, mark_done, write_status
 from longact_cli.config.compose import compose, parse
-from longact_cli.controls import plan_sweep
-from longact_cli.execution.estimate import cell_tokens, estimate
+from longact_cli.controls import plan_sweep, plan_train
+from longact_cli.execution.estimate import cell_tokens, estimate, memory_lines
 from longact_cli.plan import eval_cell, train_cell
 
 SMALL = [
@@ -25,6 +25,21 @@ def test_training_tokens_count_forward_backward_scoring_and_sampling(config):
     cell = train_cell(config, lambda _model: "w")
     # 10 steps x 32 rollouts x 200 tokens, each 3 (training) + 1 (old log-probs) + 1/2 (sampling).
     assert cell_tokens(cell) == 10 * 32 * 200 * 4.5
+
+
+def test_the_batch_of_a_step_is_said_for_any_number_of_processes():
+    one = plan_train("s", compose(parse(SMALL)), revision=lambda _model: "w")
+    assert memory_lines(one)[0] == (
+        "batch of micro with dapo: 4 prompts x 8 = 32 rollouts a step; 1 process, micro-batches of "
+        "32, 1 of them on each; 1 GPU if on GPUs"
+    )
+    serving = ["parallel=fsdp2", "parallel.processes=4", "algorithm.micro_batch_size=2"]
+    serving += ["vllm=server", "vllm.gpus=2", "algorithm.use_vllm=true"]
+    four = plan_train("s", compose(parse([*SMALL, *serving])), revision=lambda _model: "w")
+    assert memory_lines(four)[0] == (
+        "batch of micro with dapo: 4 prompts x 8 = 32 rollouts a step; 4 processes (fsdp2), "
+        "micro-batches of 2, 4 of them on each; 6 GPUs if on GPUs"
+    )
 
 
 def test_evaluation_tokens_are_bounded_by_the_context_lengths(config):

@@ -7,6 +7,7 @@ from longact_cli.config.algorithm import AlgorithmConfig
 from longact_cli.config.compose import compose, parse
 from longact_cli.training.memory import (
     KNOWN_SHAPES,
+    Layout,
     ModelShape,
     checkpoint_shape,
     estimate_memory,
@@ -70,6 +71,39 @@ def test_a_reference_model_and_bfloat16_copies_are_counted() -> None:
     memory = estimate_memory(SHAPE, algorithm(kl_coef=0.04, bf16=True), sequence_tokens=10)
     assert (memory.reference, memory.half_weights) == (4 * 2336, 2 * 2336)
     assert memory.total == sum(memory)
+
+
+def test_fsdp2_splits_states_and_gathers_two_layers_at_a_time() -> None:
+    layout = Layout(processes=4, sharded=True)
+    memory = estimate_memory(
+        SHAPE, algorithm(kl_coef=0.04, bf16=True), sequence_tokens=10, layout=layout
+    )
+    assert memory.states == 16 * 2336 // 4
+    assert memory.reference == 4 * 2336 // 4
+    assert memory.half_weights == 2 * (2 * 768 + 800)
+    copies = estimate_memory(SHAPE, algorithm(), sequence_tokens=10, layout=Layout(processes=4))
+    assert copies.states == 16 * 2336
+
+
+def test_processes_share_rollouts_and_a_server_takes_them_all() -> None:
+    small = {"prompts_per_step": 4, "group_size": 4, "updates_per_rollout": 2}
+    own = estimate_memory(SHAPE, algorithm(**small), sequence_tokens=10, layout=Layout(2))
+    assert own.rollouts == 4 * 320 * 32 // 2
+    served, paired = (
+        estimate_memory(SHAPE, algorithm(use_vllm=True), sequence_tokens=10, layout=layout)
+        for layout in (Layout(2, server=True), Layout(2, engine_gpus=2))
+    )
+    assert (served.rollouts, paired.rollouts) == (0, 2 * (2336 + 320) // 2)
+
+
+def test_the_8b_preset_fits_the_80_gb_gpus_of_one_node() -> None:
+    config = compose(parse(["model=qwen3-8b"]))
+    tokens = 32768 + config.algorithm.max_completion_tokens
+    layout = Layout.of(config.parallel, config.vllm)
+    assert layout == Layout(processes=8, sharded=True)
+    shape = checkpoint_shape(config.model.path)
+    memory = estimate_memory(shape, config.algorithm, sequence_tokens=tokens, layout=layout)
+    assert memory.total < 80e9
 
 
 @pytest.mark.parametrize(
