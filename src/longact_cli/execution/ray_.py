@@ -34,10 +34,12 @@ class CellActor:
 
     def run(self) -> None:
         """Run the cell to its end, then give the node's resources back."""
+        from ray.actor import exit_actor
+
         try:
             self._process.run()
         finally:
-            os._exit(0)
+            exit_actor()
 
     def ping(self) -> None:
         """Show that the node and this actor live."""

@@ -130,3 +130,17 @@ def test_the_status_of_a_new_cell_is_pending(plan, tmp_path):
     directory = cell_dir(tmp_path, plan.cells[0].digest)
     create(directory, plan.cells[0])
     assert read_status(directory).state == "pending"
+
+
+@pytest.mark.slow
+def test_a_value_added_to_a_sweep_later_runs_only_the_new_cells(tmp_path):
+    def sweep(sparsities):
+        configs = expand(parse(["mask=salient", f"mask.sparsity={sparsities}"]))
+        return plan_sweep("s", configs, revision=lambda _model: "w", controls=False)
+
+    assert Runner(sweep("0.1"), tmp_path, ScriptExecutor()).run().ok
+    watch = Watch()
+    assert Runner(sweep("0.1,0.3"), tmp_path, ScriptExecutor(), listeners=[watch]).run().ok
+    started = [(stage, arm) for stage, arm, state in watch.events if state == "running"]
+    assert started == [("train", "salient"), ("eval", "salient")]
+    assert times_run(sweep("0.1,0.3"), tmp_path) == [1] * 5
