@@ -179,7 +179,7 @@ def read_status(directory: CellDir) -> Status:
 
     An empty or torn status is `pending`; so is `done` with a result that is missing or damaged.
     """
-    status = _stored_status(directory)
+    status = peek_status(directory)
     if status.state == "done":
         reason = damage(directory)
         if reason is not None:
@@ -187,7 +187,8 @@ def read_status(directory: CellDir) -> Status:
     return status
 
 
-def _stored_status(directory: CellDir) -> Status:
+def peek_status(directory: CellDir) -> Status:
+    """Return what the cell's status file says, without looking at its results: for overviews."""
     data = read_json(directory.path / "status.json")
     try:
         status = Status(**data) if isinstance(data, dict) else Status("pending")

@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 from longact_cli.cells import CellDir
-from longact_cli.cli.running import save_plan
 from longact_cli.config.compose import parse
 from longact_cli.config.sweep import expand
 from longact_cli.controls import plan_sweep
@@ -49,7 +48,6 @@ def main() -> int:
     """Run the sweep; exit 0 where every cell is done."""
     runs, plan = Path(sys.argv[1]), make_plan(int(sys.argv[2]))
     runs.mkdir(parents=True, exist_ok=True)
-    save_plan(plan, runs)
     tracker = PlanTracker(default_tracking_uri(runs), runs, warn=sys.stderr.write)
     tracker.start(plan, "longact ablate --sparsity 0.3")
     outcome = Runner(plan, runs, QuickExecutor(int(sys.argv[3])), listeners=(tracker,)).run()

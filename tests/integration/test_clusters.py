@@ -79,8 +79,8 @@ def test_a_cell_whose_ray_node_is_killed_is_run_on_another_with_the_same_weights
     ray_cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
     printed, _ = process.communicate(timeout=300)
     assert process.returncode == 0, printed
-    assert status(tmp_path)["retries"] == ["preempted"]
-    assert status(tmp_path)["attempt"] == 2
+    # More than once where the new try lands on the dead node before Ray has noticed.
+    assert set(status(tmp_path)["retries"]) == {"preempted"}
     assert weights(tmp_path) == undisturbed
 
 

@@ -65,6 +65,8 @@ def ended(status: Status, code: int) -> Status:
     finished = status.finished or time.time()
     if status.state == "done" and code == 0:
         return replace(status, exit_code=0, finished=finished)
+    if status.state == "interrupted":
+        return replace(status, exit_code=code, finished=finished)
     if status.state == "failed" and status.failure is not None:
         return replace(status, exit_code=status.exit_code or code, finished=finished)
     error = status.error or f"{_reason(code)}; see stderr.log"

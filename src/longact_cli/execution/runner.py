@@ -25,6 +25,9 @@ from longact_cli.plan import Cell, Plan
 _POLL_SECONDS = 0.1
 _DETACHED_POLL_SECONDS = 1.0
 _GRACE_SECONDS = 30.0
+# Being preempted is a cluster's daily business; only a mistake makes it this often.
+_MOST_PREEMPTIONS = 20
+_AFTER_PREEMPTION_SECONDS = 10.0
 _CANCELLED = "cancelled; run the same command again to continue it"
 
 
@@ -104,6 +107,7 @@ class Runner:
         self._cancelled = CellsCancelled(runs_dir)
         self._look_again = 0.0
         self._tried_again: dict[str, int] = {}
+        self._not_before: dict[str, float] = {}
         self._stopping = False
 
     def run(self) -> Outcome:
@@ -182,7 +186,7 @@ class Runner:
             elif parent in ("failed", "blocked", "interrupted"):
                 self._set(cell, Status("blocked", error="its training did not finish"))
             elif parent == "done" and len(self._handles) + len(ready) < self._executor.slots:
-                if self._is_free(cell):
+                if self._may_start(cell):
                     ready.append(cell)
         self._start(ready)
 
@@ -201,8 +205,10 @@ class Runner:
         self._states[cell.digest] = status.state
         self._tell(cell, status)
 
-    def _is_free(self, cell: Cell) -> bool:
-        """Return whether a cell is to be started here; take note of who else has it."""
+    def _may_start(self, cell: Cell) -> bool:
+        """Return whether a cell is to be started here and now; take note of who else has it."""
+        if time.monotonic() < self._not_before.get(cell.digest, 0.0):
+            return False
         directory = self._directory(cell)
         if self._holders.is_held(directory):
             self._elsewhere.add(cell.digest)
@@ -264,13 +270,18 @@ class Runner:
         if status.failure == "oom":
             return replace(status, error=f"{memory_hint(cell.stage, cell.config)} [{status.error}]")
         tried = self._tried_again.get(cell.digest, 0)
-        if status.failure not in TRANSIENT or tried >= self._options.retries or self._stopping:
+        most = self._options.retries
+        if status.failure == "preempted" and most > 0:
+            most = max(most, _MOST_PREEMPTIONS)
+            # A cluster needs a moment to notice that a node is gone.
+            self._not_before[cell.digest] = time.monotonic() + _AFTER_PREEMPTION_SECONDS
+        if status.failure not in TRANSIENT or tried >= most or self._stopping:
             return status
         self._tried_again[cell.digest] = tried + 1
         return replace(
             status,
             state="pending",
-            error=f"{status.error}; trying again ({tried + 1} of {self._options.retries})",
+            error=f"{status.error}; trying again ({tried + 1} of {most})",
             retries=(*status.retries, str(status.failure)),
         )
 
