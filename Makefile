@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help install demo test lint bench chaos clean
+.PHONY: help install demo test test-clusters lint bench chaos clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,6 +26,11 @@ demo: $(STAMP) ## Sweep, train, evaluate and report on the embedded model
 
 test: $(STAMP) ## Run all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-clusters: $(STAMP) ## Test on a real Slurm and a real Ray of this machine (root; installs Slurm with apt)
+	apt-get install --quiet --yes --no-install-recommends slurm-wlm munge
+	$(BIN)/python -m pip install --quiet --constraint constraints/cpu-py311.txt --editable '.[dev,slurm,ray]'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/integration/test_clusters.py
 
 lint: $(STAMP) ## Check style, types and the direction of imports
 	$(BIN)/ruff check src tests

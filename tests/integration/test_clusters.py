@@ -91,3 +91,23 @@ def test_a_ray_address_that_does_not_answer_is_one_line_and_exit_code_4(tmp_path
     assert process.returncode == 4
     lines = [line for line in printed.splitlines() if line.startswith("error:")]
     assert "executor.address is 127.0.0.1:9; nothing answers there" in lines[0]
+
+
+def test_ctrl_c_saves_before_it_stops_and_the_run_goes_on_from_there(tmp_path, undisturbed):
+    rare = "algorithm.checkpoint_every=20"
+    process = start(tmp_path, rare, env=environment())
+    wait_until(lambda: list(tmp_path.glob("runs/cells/*/progress.json")))
+    process.send_signal(signal.SIGINT)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, printed
+    assert status(tmp_path)["state"] == "interrupted"
+    saved = whole_checkpoints(tmp_path)
+    assert 2 <= saved < 20
+    assert f"stopped with a checkpoint at step {saved} of 20" in status(tmp_path)["error"]
+    process = start(tmp_path, rare, env=environment())
+    printed, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, printed
+    (journal,) = tmp_path.glob("runs/cells/*/metrics.jsonl")
+    rows = [json.loads(line) for line in journal.read_text().splitlines()]
+    assert [row["step"] for row in rows if row["name"] == "grad_norm"] == list(range(1, 21))
+    assert weights(tmp_path) == undisturbed
