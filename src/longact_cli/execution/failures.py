@@ -80,6 +80,14 @@ def ended(status: Status, code: int) -> Status:
     )
 
 
+def cancelled(status: Status) -> Status:
+    """Return the status of a cell that a person has called off; a finished one stays finished."""
+    if status.state == "done":
+        return status
+    error = "cancelled; run the same command again to continue it"
+    return replace(status, state="interrupted", error=error, failure=None)
+
+
 def _class_of(code: int) -> str:
     if code == EXIT_LOST:
         return "preempted"

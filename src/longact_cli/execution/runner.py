@@ -19,7 +19,7 @@ from longact_cli.cells import (
 )
 from longact_cli.execution.base import EXIT_HELD, DetachedExecutor, Executor, Handle
 from longact_cli.execution.cancelled import CellsCancelled
-from longact_cli.execution.failures import TRANSIENT, ended, memory_hint
+from longact_cli.execution.failures import TRANSIENT, cancelled, ended, memory_hint
 from longact_cli.plan import Cell, Plan
 
 _POLL_SECONDS = 0.1
@@ -28,7 +28,6 @@ _GRACE_SECONDS = 30.0
 # Being preempted is a cluster's daily business; only a mistake makes it this often.
 _MOST_PREEMPTIONS = 20
 _AFTER_PREEMPTION_SECONDS = 10.0
-_CANCELLED = "cancelled; run the same command again to continue it"
 
 
 class Listener(Protocol):
@@ -173,7 +172,7 @@ class Runner:
             waits = self._states[cell.digest] == "pending" and cell.digest not in self._handles
             if waits and self._directory(cell).path.name in names:
                 known = read_status(self._directory(cell))
-                self._set(cell, replace(known, state="interrupted", error=_CANCELLED))
+                self._set(cell, cancelled(known))
 
     def _start_ready(self) -> None:
         ready: list[Cell] = []
@@ -258,7 +257,7 @@ class Runner:
 
     def _finish(self, cell: Cell, status: Status) -> None:
         """Note the end of a cell, or that it is to be tried again."""
-        if status.state == "failed":
+        if status.state in ("failed", "interrupted"):
             status = self._after_failure(cell, status)
         self._set(cell, status)
         if status.state == "failed" and self._options.fail_fast:
@@ -266,7 +265,10 @@ class Runner:
 
     def _after_failure(self, cell: Cell, status: Status) -> Status:
         if self._directory(cell).path.name in self._cancelled.names():
-            return replace(status, state="interrupted", error=_CANCELLED, failure=None)
+            return cancelled(status)
+        if status.state == "interrupted":
+            # Somebody has asked its process to end, but nobody has called the cell off.
+            status = replace(status, failure="signal")
         if status.failure == "oom":
             return replace(status, error=f"{memory_hint(cell.stage, cell.config)} [{status.error}]")
         tried = self._tried_again.get(cell.digest, 0)

@@ -180,6 +180,36 @@ def test_a_job_that_starts_again_continues_the_cell_and_counts_the_attempt(plan,
     assert end_code(directory) == 256
 
 
+def test_a_cell_that_was_asked_to_end_by_someone_else_is_tried_again(plan, tmp_path):
+    body = """
+    if read_status(directory).attempt == 1:
+        write_status(directory, replace(read_status(directory), state="interrupted"))
+        sys.exit(143)
+    """
+    assert Runner(plan, tmp_path, ScriptExecutor(body)).run().ok
+    assert only_status(plan, tmp_path).retries == ("signal",)
+
+
+def test_a_job_without_its_orchestrator_knows_that_its_cell_was_called_off(plan, tmp_path):
+    from longact_cli.cells import Status, create, write_status
+
+    directory = cell_dir(tmp_path, plan.cells[0].digest)
+    create(directory, plan.cells[0])
+    write_status(directory, Status("pending", 1))
+    CellsCancelled(tmp_path).add(directory.path.name)
+
+    class Killed:
+        def poll(self):
+            return -15
+
+    job = CellProcess(str(directory.path), threads=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("longact_cli.execution.job.spawn", lambda *_, **__: Killed())
+        job.run()
+    assert read_status(directory).state == "interrupted"
+    assert "cancelled" in read_status(directory).error
+
+
 def test_gpus_are_shared_out_and_given_back(tmp_path, plan, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, 5,7")
     executor = LocalExecutor(8, 1, gpus_per_cell=2, gpus=visible_gpus())
