@@ -10,43 +10,25 @@ from pathlib import Path
 from tests.chaos import faults
 from tests.chaos.harness import Sweep, cut, micro, quick
 
-Fault = tuple[str, str, Callable[..., str]]
+Fault = tuple[str, str, Callable[[Path, faults.Tables], str]]
 
 
-def _drop_done(sweep: Sweep) -> Path:
-    directory = sweep.cell("train")
-    directory.done.unlink()
-    return directory.path
+def _half_written(sweep: Sweep) -> None:
+    """Lose DONE of the training, half of the answers, and the status of the base's cell."""
+    sweep.cell("train").done.unlink()
+    cut(sweep.cell("eval").samples)
+    (sweep.cell("eval", trained=False).path / "status.json").write_text("")
 
 
-def _empty_status(sweep: Sweep) -> Path:
-    directory = sweep.cell("eval")
-    (directory.path / "status.json").write_text("")
-    return directory.path
+def _cut_off(sweep: Sweep) -> None:
+    """Cut off the trained weights and the results of their evaluation."""
+    cut(sweep.cell("train").model / "model.safetensors")
+    cut(sweep.cell("eval").results)
 
 
-def _torn_line(sweep: Sweep) -> Path:
-    directory = sweep.cell("eval")
-    cut(directory.samples)
-    return directory.path
-
-
-def _torn_metrics(sweep: Sweep) -> Path:
-    directory = sweep.cell("train")
-    cut(directory.metrics)
-    return directory.path
-
-
-def _torn_results(sweep: Sweep) -> Path:
-    directory = sweep.cell("eval")
-    cut(directory.results)
-    return directory.path
-
-
-def _torn_weights(sweep: Sweep) -> Path:
-    directory = sweep.cell("train")
-    cut(directory.model / "model.safetensors")
-    return directory.path
+def _cut_metrics(sweep: Sweep) -> None:
+    """Cut a line of the training's journal in two."""
+    cut(sweep.cell("train").metrics)
 
 
 def _all(whole: Sweep) -> list[Fault]:
@@ -58,20 +40,18 @@ def _all(whole: Sweep) -> list[Fault]:
         ("micro", "kill -9 of a cell during checkpoint write", faults.checkpoint_killed),
         ("micro", "kill -9 of a cell during evaluation", faults.evaluation_killed),
         ("quick", "kill -9 of the orchestrator at 16 random moments, 13 quick cells",
-         faults.random_moments(small, 16, most=9.0)),
+         faults.random_moments(small, 16, most=12.0)),
         ("micro", "kill -9 of the orchestrator at 4 random moments, micro training",
          faults.random_moments(micro, 4, most=40.0)),
         ("micro", "truncated checkpoint", faults.checkpoint_torn),
-        ("micro", "truncated JSONL line (samples)",
-         faults.torn(whole, _torn_line, "run again: samples.jsonl is damaged")),
+        ("micro", "missing DONE, truncated JSONL line (samples), empty status file",
+         faults.torn(whole, _half_written,
+                     ["run again: DONE is missing", "run again: samples.jsonl is damaged"])),
+        ("micro", "truncated weights of a trained model, truncated results",
+         faults.torn(whole, _cut_off, ["run again: model/model.safetensors is damaged",
+                                       "run again: results.json is damaged"])),
         ("micro", "truncated JSONL line (metrics)",
-         faults.torn(whole, _torn_metrics, "run again: metrics.jsonl is damaged")),
-        ("micro", "truncated results",
-         faults.torn(whole, _torn_results, "run again: results.json is damaged")),
-        ("micro", "truncated weights of a trained model",
-         faults.torn(whole, _torn_weights, "run again: model/model.safetensors is damaged")),
-        ("micro", "empty status file", faults.torn(whole, _empty_status, "")),
-        ("micro", "missing DONE", faults.torn(whole, _drop_done, "run again: DONE is missing")),
+         faults.torn(whole, _cut_metrics, ["run again: metrics.jsonl is damaged"])),
         ("quick", "two orchestrators on one sweep", faults.two_orchestrators),
         ("none", "4 workers, 43 quick cells", faults.many_writers),
     ]  # fmt: skip

@@ -137,6 +137,11 @@ def times_run(runs: Path) -> list[int]:
     return [len((d.path / "runs.txt").read_text()) for d in list_cells(runs)]
 
 
+def checksums(runs: Path) -> tuple[bytes, ...]:
+    """Return the DONE files of all cells: the checksums of all results."""
+    return tuple(directory.done.read_bytes() for directory in list_cells(runs))
+
+
 def tracked(runs: Path) -> dict[str, int]:
     """Return how many finished MLflow runs each cell has."""
     query = (
