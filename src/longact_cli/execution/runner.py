@@ -14,6 +14,7 @@ from longact_cli.cells import (
     Status,
     cell_dir,
     create,
+    peek_status,
     read_status,
     write_status,
 )
@@ -251,7 +252,7 @@ class Runner:
 
     def _observe(self, cell: Cell) -> None:
         """Take note that a cell of a cluster has left the queue, or is back in it."""
-        status = read_status(self._directory(cell))
+        status = peek_status(self._directory(cell))
         if status.state in ("running", "pending") and status.state != self._states[cell.digest]:
             self._take(cell, status)
 
