@@ -7,8 +7,6 @@ from longact_cli.cells import CellDir
 
 # Exit code of a cell's process that found the cell in another process's hands (EX_TEMPFAIL).
 EXIT_HELD = 75
-# Exit code of a cell that a person called off, or that was asked to stop (128 + SIGTERM).
-EXIT_STOPPED = 143
 # No exit code of a process: the job is gone and has not said how it ended.
 EXIT_LOST = 256
 

@@ -8,8 +8,8 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 from longact_cli.cells import (
     CellDir,
@@ -26,8 +26,8 @@ from longact_cli.cells import (
     write_status,
 )
 from longact_cli.config.schema import ModelConfig
-from longact_cli.errors import CellFailedError, CellHeldError, LongActError
-from longact_cli.execution.base import EXIT_HELD, EXIT_STOPPED
+from longact_cli.errors import CellFailedError, CellHeldError, CellStoppedError, LongActError
+from longact_cli.execution.base import EXIT_HELD
 from longact_cli.execution.cancelled import CellsCancelled
 from longact_cli.execution.failures import classify
 from longact_cli.execution.progress import ProgressWriter
@@ -53,12 +53,15 @@ def run_cell(directory: CellDir) -> int:
     logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.WARNING)
     logging.getLogger("longact_cli").setLevel(logging.INFO)
     try:
-        with hold(directory, each_tick=lambda: _stop_if_cancelled(directory)) as claim:
+        with hold(directory, each_tick=_CancelWatch(directory)) as claim:
             return _attempt(directory, claim)
     except CellHeldError as error:
         # The cell belongs to another process, and so does its status.
         sys.stderr.write(f"error: {error}\n")
         return EXIT_HELD
+    except OSError as error:
+        # Not even a lease can be written.
+        return _fail(directory, error, code=1)
 
 
 def _attempt(directory: CellDir, claim: Claim) -> int:
@@ -73,6 +76,14 @@ def _attempt(directory: CellDir, claim: Claim) -> int:
         write_status(directory, replace(status, state="done", finished=finished, error=None))
     except CellHeldError:
         raise
+    except CellStoppedError as error:
+        _LOG.info(str(error))
+        status = read_status(directory)
+        write_status(
+            directory,
+            replace(status, state="interrupted", error=str(error), exit_code=error.exit_code),
+        )
+        return error.exit_code
     except LongActError as error:
         return _fail(directory, error, code=error.exit_code)
     except Exception as error:  # noqa: BLE001 - the boundary of the process: recorded, then failed
@@ -93,14 +104,24 @@ def _mark_running(directory: CellDir, reason: str) -> None:
         directory.done.unlink()
 
 
-def _stop_if_cancelled(directory: CellDir) -> None:
-    if directory.path.name in CellsCancelled(directory.runs_dir).names():
+class _CancelWatch:
+    """Ends this process, politely and once, when a person calls its cell off."""
+
+    def __init__(self, directory: CellDir) -> None:
+        self._name = directory.path.name
+        self._cancelled = CellsCancelled(directory.runs_dir)
+        self._asked = False
+
+    def __call__(self) -> None:
+        if self._asked or self._name not in self._cancelled.names():
+            return
+        self._asked = True
         sys.stderr.write("cancelled\n")
         sys.stderr.flush()
         if os.getpgrp() == os.getpid():
             os.killpg(os.getpid(), signal.SIGTERM)
         else:
-            os._exit(EXIT_STOPPED)
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _run(directory: CellDir, claim: Claim) -> None:
@@ -119,6 +140,7 @@ def _run(directory: CellDir, claim: Claim) -> None:
 def _train(cell: Cell, directory: CellDir, progress: "ProgressWriter") -> None:
     from longact_cli.execution.ranks import launch_ranks
     from longact_cli.execution.resources import check_machine, limit_gpus, rollout_server
+    from longact_cli.training.stopping import stoppable
     from longact_cli.training.train import StartPoint, train_share
 
     check_machine(cell.config)
@@ -131,7 +153,8 @@ def _train(cell: Cell, directory: CellDir, progress: "ProgressWriter") -> None:
                 directory, processes=processes, checkpoint=start.checkpoint, resume=start.resume
             )
             return
-        result = train_share(cell.config, out=directory.path, start=start, progress=progress)
+        with stoppable(directory.path):
+            result = train_share(cell.config, out=directory.path, start=start, progress=progress)
     add_provenance(directory, **result._asdict())
 
 
@@ -208,7 +231,9 @@ def _fail(directory: CellDir, error: Exception, *, code: int) -> int:
         failure=classify(error, line),
         finished=time.time(),
     )
-    write_status(directory, failed)
+    with suppress(OSError):
+        # On a full disk the exit code alone says it.
+        write_status(directory, failed)
     return code
 
 

@@ -1,6 +1,7 @@
 """From the configuration to an executor, or to one line that says what is missing."""
 
 import shutil
+import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -56,3 +57,12 @@ def missing(name: str) -> str | None:
     if absent:
         return f"{', '.join(absent)} not found: run this on a node of the Slurm cluster"
     return None
+
+
+def controller_answers() -> bool:
+    """Return whether the cluster that this machine is set up for answers."""
+    try:
+        done = subprocess.run(["sinfo", "--noheader"], capture_output=True, check=False, timeout=10)
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from longact_cli.errors import LongActError
-from longact_cli.execution.choose import missing
+from longact_cli.execution.choose import controller_answers, missing
 from longact_cli.execution.preflight import check_runs_dir
 
 _NEEDED = ("torch", "transformers", "trl", "lm_eval", "mlflow", "hydra-core", "wonderwords")
@@ -61,6 +61,8 @@ def _executor(name: str) -> Check:
     reason = missing(name)
     if reason is not None:
         return Check(f"executor {name}", "optional", reason)
+    if name == "slurm" and not controller_answers():
+        return Check(f"executor {name}", "optional", "installed, but no controller answers")
     return Check(f"executor {name}", "ok", f"longact ablate --executor {name}")
 
 

@@ -65,6 +65,8 @@ def ended(status: Status, code: int) -> Status:
     finished = status.finished or time.time()
     if status.state == "done" and code == 0:
         return replace(status, exit_code=0, finished=finished)
+    if status.state == "interrupted":
+        return replace(status, exit_code=code, finished=finished)
     if status.state == "failed" and status.failure is not None:
         return replace(status, exit_code=status.exit_code or code, finished=finished)
     error = status.error or f"{_reason(code)}; see stderr.log"
@@ -76,6 +78,14 @@ def ended(status: Status, code: int) -> Status:
         failure=_class_of(code),
         finished=finished,
     )
+
+
+def cancelled(status: Status) -> Status:
+    """Return the status of a cell that a person has called off; a finished one stays finished."""
+    if status.state == "done":
+        return status
+    error = "cancelled; run the same command again to continue it"
+    return replace(status, state="interrupted", error=error, failure=None)
 
 
 def _class_of(code: int) -> str:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from longact_cli.cells import CellDir, is_held, read_status, write_status
 from longact_cli.execution.base import EXIT_HELD, EXIT_LOST
-from longact_cli.execution.failures import ended
+from longact_cli.execution.cancelled import CellsCancelled
+from longact_cli.execution.failures import cancelled, ended
 from longact_cli.execution.local import LocalHandle, spawn
 from longact_cli.files import read_json, write_json
 
@@ -52,7 +53,10 @@ class CellProcess:
         while (code := self._handle.poll()) is None:
             time.sleep(_POLL_SECONDS)
         if code != EXIT_HELD:
-            write_status(self._directory, ended(read_status(self._directory), code))
+            status = ended(read_status(self._directory), code)
+            if self._directory.path.name in CellsCancelled(self._directory.runs_dir).names():
+                status = cancelled(status)
+            write_status(self._directory, status)
         return code
 
     def _is_over(self) -> bool:

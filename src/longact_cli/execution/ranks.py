@@ -106,7 +106,7 @@ def run_rank(directory: CellDir, *, checkpoint: str, resume: Path | None) -> Non
 def _train_share(directory: CellDir, *, checkpoint: str, resume: Path | None, first: bool) -> None:
     from accelerate import PartialState
 
-    from longact_cli.execution.child import ProgressWriter
+    from longact_cli.execution.progress import ProgressWriter
     from longact_cli.training.train import StartPoint, train_share
 
     result = train_share(

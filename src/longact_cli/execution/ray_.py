@@ -6,6 +6,7 @@ tried again is decided in one place, by what is on disk.
 """
 
 import os
+import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from longact_cli.execution.job import CellProcess, JobRecord, end_code, read_job
 _NAME = "ray"
 _NAMESPACE = "longact"
 _ASK_SECONDS = 2.0
+_CONNECT_SECONDS = 10.0
 _GIGABYTE = 1 << 30
 
 
@@ -32,10 +34,12 @@ class CellActor:
 
     def run(self) -> None:
         """Run the cell to its end, then give the node's resources back."""
+        from ray.actor import exit_actor
+
         try:
             self._process.run()
         finally:
-            os._exit(0)
+            exit_actor()
 
     def ping(self) -> None:
         """Show that the node and this actor live."""
@@ -161,6 +165,7 @@ def connect(address: str | None, *, cpus: int) -> None:
 
     if ray.is_initialized():
         return
+    _check_reachable(address)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
         if address is None:
@@ -178,4 +183,22 @@ def connect(address: str | None, *, cpus: int) -> None:
         raise PrerequisiteError(
             f"executor.address is {address}; Ray does not answer ({reason}): start it with "
             "`ray start --head`, or leave the address out to start one here"
+        ) from None
+
+
+def _check_reachable(address: str | None) -> None:
+    """Refuse an address that nobody listens at; Ray itself would try for many minutes.
+
+    Raises:
+        PrerequisiteError: There is no answer.
+    """
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
+    except OSError as error:
+        raise PrerequisiteError(
+            f"executor.address is {address}; nothing answers there ({error.strerror or error}): "
+            "start Ray with `ray start --head`, or leave the address out to start one here"
         ) from None

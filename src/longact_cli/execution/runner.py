@@ -14,12 +14,13 @@ from longact_cli.cells import (
     Status,
     cell_dir,
     create,
+    peek_status,
     read_status,
     write_status,
 )
 from longact_cli.execution.base import EXIT_HELD, DetachedExecutor, Executor, Handle
 from longact_cli.execution.cancelled import CellsCancelled
-from longact_cli.execution.failures import TRANSIENT, ended, memory_hint
+from longact_cli.execution.failures import TRANSIENT, cancelled, ended, memory_hint
 from longact_cli.plan import Cell, Plan
 
 _POLL_SECONDS = 0.1
@@ -27,7 +28,9 @@ _POLL_SECONDS = 0.1
 _FIRST_POLL_SECONDS = 0.002
 _DETACHED_POLL_SECONDS = 1.0
 _GRACE_SECONDS = 30.0
-_CANCELLED = "cancelled; run the same command again to continue it"
+# Being preempted is a cluster's daily business; only a mistake makes it this often.
+_MOST_PREEMPTIONS = 20
+_AFTER_PREEMPTION_SECONDS = 10.0
 
 
 class Listener(Protocol):
@@ -106,6 +109,7 @@ class Runner:
         self._cancelled = CellsCancelled(runs_dir)
         self._look_again = 0.0
         self._tried_again: dict[str, int] = {}
+        self._not_before: dict[str, float] = {}
         self._stopping = False
         self._pause = _FIRST_POLL_SECONDS
 
@@ -173,7 +177,7 @@ class Runner:
             waits = self._states[cell.digest] == "pending" and cell.digest not in self._handles
             if waits and self._directory(cell).path.name in names:
                 known = read_status(self._directory(cell))
-                self._set(cell, replace(known, state="interrupted", error=_CANCELLED))
+                self._set(cell, cancelled(known))
 
     def _start_ready(self) -> None:
         ready: list[Cell] = []
@@ -186,7 +190,7 @@ class Runner:
             elif parent in ("failed", "blocked", "interrupted"):
                 self._set(cell, Status("blocked", error="its training did not finish"))
             elif parent == "done" and len(self._handles) + len(ready) < self._executor.slots:
-                if self._is_free(cell):
+                if self._may_start(cell):
                     ready.append(cell)
         self._start(ready)
 
@@ -205,8 +209,10 @@ class Runner:
         self._states[cell.digest] = status.state
         self._tell(cell, status)
 
-    def _is_free(self, cell: Cell) -> bool:
-        """Return whether a cell is to be started here; take note of who else has it."""
+    def _may_start(self, cell: Cell) -> bool:
+        """Return whether a cell is to be started here and now; take note of who else has it."""
+        if time.monotonic() < self._not_before.get(cell.digest, 0.0):
+            return False
         directory = self._directory(cell)
         if self._holders.is_held(directory):
             self._elsewhere.add(cell.digest)
@@ -250,13 +256,13 @@ class Runner:
 
     def _observe(self, cell: Cell) -> None:
         """Take note that a cell of a cluster has left the queue, or is back in it."""
-        status = read_status(self._directory(cell))
+        status = peek_status(self._directory(cell))
         if status.state in ("running", "pending") and status.state != self._states[cell.digest]:
             self._take(cell, status)
 
     def _finish(self, cell: Cell, status: Status) -> None:
         """Note the end of a cell, or that it is to be tried again."""
-        if status.state == "failed":
+        if status.state in ("failed", "interrupted"):
             status = self._after_failure(cell, status)
         self._set(cell, status)
         if status.state == "failed" and self._options.fail_fast:
@@ -264,17 +270,25 @@ class Runner:
 
     def _after_failure(self, cell: Cell, status: Status) -> Status:
         if self._directory(cell).path.name in self._cancelled.names():
-            return replace(status, state="interrupted", error=_CANCELLED, failure=None)
+            return cancelled(status)
+        if status.state == "interrupted":
+            # Somebody has asked its process to end, but nobody has called the cell off.
+            status = replace(status, failure="signal")
         if status.failure == "oom":
             return replace(status, error=f"{memory_hint(cell.stage, cell.config)} [{status.error}]")
         tried = self._tried_again.get(cell.digest, 0)
-        if status.failure not in TRANSIENT or tried >= self._options.retries or self._stopping:
+        most = self._options.retries
+        if status.failure == "preempted" and most > 0:
+            most = max(most, _MOST_PREEMPTIONS)
+            # A cluster needs a moment to notice that a node is gone.
+            self._not_before[cell.digest] = time.monotonic() + _AFTER_PREEMPTION_SECONDS
+        if status.failure not in TRANSIENT or tried >= most or self._stopping:
             return status
         self._tried_again[cell.digest] = tried + 1
         return replace(
             status,
             state="pending",
-            error=f"{status.error}; trying again ({tried + 1} of {self._options.retries})",
+            error=f"{status.error}; trying again ({tried + 1} of {most})",
             retries=(*status.retries, str(status.failure)),
         )
 

@@ -4,11 +4,13 @@ The scheduler's states are only read to learn which jobs are still there (`squeu
 without an accounting database); how a cell ended is what its folder says.
 """
 
+import io
 import json
 import re
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -183,8 +185,11 @@ class SlurmExecutor:
             for directory in directories
         ]
         try:
-            return [job.job_id for job in executor.submit_array(cells)]
+            with redirect_stderr(io.StringIO()):
+                return [job.job_id for job in executor.submit_array(cells)]
         except (FailedJobError, FailedSubmissionError, subprocess.CalledProcessError) as error:
+            for left in self._folder.glob("*.pkl"):
+                left.unlink(missing_ok=True)
             reason = " ".join(str(error).split())
             raise PrerequisiteError(
                 f"Slurm refused the jobs: {reason}; see executor.partition, executor.account, "

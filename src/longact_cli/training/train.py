@@ -44,6 +44,7 @@ from longact_cli.training.data import (
 from longact_cli.training.dynamic_sampling import RefillPrompts
 from longact_cli.training.probe_prompts import probe_prompts
 from longact_cli.training.saving import save_model, whole_weights
+from longact_cli.training.stopping import StopCallback, refuse_if_stopped
 from longact_cli.training.stored import StoredPrompts
 from longact_cli.training.trainers import TrainerParts, build_grpo, build_sft
 
@@ -86,6 +87,7 @@ def train_cell(config: RunConfig, *, out: Path, progress: Progress | None = None
 
     Raises:
         ConfigError: A setting does not fit the model, e.g. prompts beyond its window.
+        CellStoppedError: It was asked to stop before its last step.
     """
     start = StartPoint.of(config, out)
     return train_share(config, out=out, start=start, progress=progress)
@@ -155,6 +157,7 @@ def train_share(
     if progress is not None:
         trainer.add_callback(ProgressCallback(progress))
     trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
+    refuse_if_stopped(out, step=trainer.state.global_step, steps=config.algorithm.steps)
     weights = whole_weights(trainer)
     if trainer.is_world_process_zero():
         save_model(model, tokenizer, out / "model", weights=weights)
@@ -250,6 +253,7 @@ def build_trainer(
         callbacks=(
             JournalCallback(out / "metrics.jsonl"),
             PromptsCallback(refill),
+            StopCallback(out, every=config.algorithm.updates_per_rollout),
             MarkerCallback(),
         ),
     )
