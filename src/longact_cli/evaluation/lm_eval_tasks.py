@@ -4,6 +4,7 @@ Source: EleutherAI/lm-evaluation-harness 0.4.13, lm_eval/tasks/{ruler,longbench2
 """
 
 import contextlib
+import io
 import json
 import random
 import tempfile
@@ -260,7 +261,7 @@ def _quiet_and_seeded(seed: int) -> Iterator[None]:
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - lm-eval's own source of randomness
     try:
-        with contextlib.redirect_stderr(tempfile.TemporaryFile("w")):
+        with contextlib.redirect_stderr(io.StringIO()):
             yield
     finally:
         random.setstate(before)
