@@ -4,6 +4,7 @@ Both load the model and answer the same prompts in batches of the same size; CPU
 Ours makes the prompts, checks their lengths, keeps a journal, scores, and writes a page of samples.
 """
 
+import gc
 import json
 import statistics
 import subprocess
@@ -16,7 +17,7 @@ from lm_eval.api.model import LM
 
 from longact_cli.evaluation import backends
 
-PAIRS = 7
+PAIRS = 15
 LIMIT = 96
 LENGTH = 512
 MEMORY = {"samples": 500, "length": 131072}
@@ -37,6 +38,7 @@ def ours(folder):
     from longact_cli.models.micro import micro_checkpoint_path
 
     path = Path(tempfile.mkdtemp(dir=folder)) / "samples.jsonl"
+    gc.collect()
     started = time.process_time()
     evaluate(
         str(micro_checkpoint_path()),
@@ -71,6 +73,7 @@ def theirs():
             return super().construct_requests(doc, prompts[doc.id], metadata=metadata)
 
     task = WholePrompts("ruler", samples)
+    gc.collect()
     started = time.process_time()
     plan = plan_backend(checkpoint, model=model, benchmark=benchmark())
     backend = load_backend(plan, tokenizer=load_tokenizer(checkpoint))

@@ -171,6 +171,7 @@ class LmEvalBenchmark:
             read_prompt=self._spool.add(prompt),
             stop=() if choices else tuple(settings.get("until") or ()),
             choices=tuple(one.args[1] for one in requests) if choices else (),
+            measured=True,
             cut_by_backend=True,
         )
 

@@ -20,6 +20,7 @@ from longact_cli.evaluation.ruler.averages import averages, task_rows
 from longact_cli.evaluation.ruler.cache import Size, SizeCache, data_name
 from longact_cli.evaluation.ruler.data import load_collection, load_essays, local_file, spare_file
 from longact_cli.evaluation.ruler.generator import (
+    ALWAYS_ENCODED,
     RulerSource,
     answer_budget,
     find_task,
@@ -197,4 +198,5 @@ def _sample(task: str, length: int, index: int, size: Size, source: RulerSource)
         read_prompt=partial(
             make_prompt, task, length, index=index, units=size.units, source=source
         ),
+        measured=length <= ALWAYS_ENCODED,
     )

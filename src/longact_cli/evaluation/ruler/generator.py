@@ -40,7 +40,9 @@ if TYPE_CHECKING:
 GENERATOR_VERSION = 1
 """Raise it when a sample changes for equal coordinates."""
 _PROBED_SAMPLES, _ROUND_TO = 16, 16
-_ALWAYS_ENCODED, _CALIBRATION_LENGTH, _CALIBRATION_SAMPLES = 2048, 8192, 3
+ALWAYS_ENCODED = 2048
+"""Up to this context length a prompt's tokens are counted on the whole prompt."""
+_CALIBRATION_LENGTH, _CALIBRATION_SAMPLES = 8192, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ class RulerSource:
         more before they are answered, so that a wrong sum could not go unnoticed.
         """
         key = (task, context_length)
-        if context_length <= _ALWAYS_ENCODED:
+        if context_length <= ALWAYS_ENCODED:
             return False
         if key not in self._additive:
             short = min(context_length, _CALIBRATION_LENGTH)
