@@ -27,6 +27,8 @@ _MAX_TAG = 5000
 _MAX_PARAM = 6000
 _MAX_NAME = 250
 
+_EVALUATION_TAGS = ("protocol", "scorer", "backend", "data_sha256")
+
 PointKey = tuple[str, int]
 
 
@@ -69,6 +71,8 @@ def _result_points(results: tuple[EvalResult, ...]) -> Iterator[tuple[str, float
         name = metric_name(f"{result.benchmark}/{result.task}/{result.context_length}")
         if result.score is not None:
             yield name, result.score
+        if result.score_all is not None:
+            yield f"{name}/score_all", result.score_all
         yield f"{name}/n_scored", result.n_scored
         yield f"{name}/n_failed", result.n_failed
 
@@ -119,6 +123,8 @@ def state_tags(status: Status, directory: CellDir) -> dict[str, str]:
     if version := provenance.get("longact"):
         tags["longact.version"] = version
     packages = provenance.get("packages", {})
+    described = read_json(directory.samples.with_suffix(".protocol.json")) or {}
+    tags |= {f"longact.{key}": described[key] for key in _EVALUATION_TAGS if key in described}
     return tags | {f"longact.package.{name}": value for name, value in packages.items()}
 
 
