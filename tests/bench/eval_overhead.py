@@ -4,6 +4,7 @@ Both load the model and answer the same prompts in batches of the same size; CPU
 Ours makes the prompts, checks their lengths, keeps a journal, scores, and writes a page of samples.
 """
 
+import gc
 import json
 import statistics
 import subprocess
@@ -12,8 +13,12 @@ import tempfile
 import time
 from pathlib import Path
 
-PAIRS = 7
-LIMIT = 48
+from lm_eval.api.model import LM
+
+from longact_cli.evaluation import backends
+
+PAIRS = 15
+LIMIT = 96
 LENGTH = 512
 MEMORY = {"samples": 500, "length": 131072}
 
@@ -33,6 +38,7 @@ def ours(folder):
     from longact_cli.models.micro import micro_checkpoint_path
 
     path = Path(tempfile.mkdtemp(dir=folder)) / "samples.jsonl"
+    gc.collect()
     started = time.process_time()
     evaluate(
         str(micro_checkpoint_path()),
@@ -67,6 +73,7 @@ def theirs():
             return super().construct_requests(doc, prompts[doc.id], metadata=metadata)
 
     task = WholePrompts("ruler", samples)
+    gc.collect()
     started = time.process_time()
     plan = plan_backend(checkpoint, model=model, benchmark=benchmark())
     backend = load_backend(plan, tokenizer=load_tokenizer(checkpoint))
@@ -92,22 +99,46 @@ def overhead():
     return ratios, statistics.median(base)
 
 
+class Silent(LM):
+    """Reads every prompt, as a backend does, and answers nothing."""
+
+    def generate_until(self, requests, disable_tqdm=False):
+        self.read = sum(len(request.args[0]) for request in requests)
+        return ["no" for _ in requests]
+
+    def loglikelihood(self, requests):
+        raise NotImplementedError
+
+    def loglikelihood_rolling(self, requests):
+        raise NotImplementedError
+
+
+def answer_all(samples, length):
+    """Make all prompts of a task and send them to a backend that answers nothing."""
+    from longact_cli.config.schema import ModelConfig
+    from longact_cli.evaluation import evaluate as module
+    from longact_cli.models.micro import micro_checkpoint_path
+
+    backends.load_backend = lambda *_, **__: Silent()
+    module.check_window = lambda *_, **__: None
+    with tempfile.TemporaryDirectory() as folder:
+        module.evaluate(
+            str(micro_checkpoint_path()),
+            model=ModelConfig(name="micro"),
+            benchmark=benchmark(samples, length, tasks=("niah_single_1",)),
+            samples_path=Path(folder) / "samples.jsonl",
+        )
+
+
 def peak(samples, length):
-    """Return the peak MiB (Linux) of a process that makes all prompts of a task and reads each."""
+    """Return the peak MiB (Linux) of an evaluation in a process of its own."""
     code = (
-        "from tests.bench.eval_overhead import *;"
-        "from longact_cli.evaluation.evaluate import build_samples;"
-        "from longact_cli.models.loading import load_tokenizer;"
-        "from longact_cli.models.micro import micro_checkpoint_path;"
-        f"asked = benchmark({samples}, {length}, tasks=('niah_multikey_2',));"
-        "made = build_samples(asked, tokenizer=load_tokenizer(str(micro_checkpoint_path())));"
-        "total = sum(len(sample.prompt) for sample in made);"
+        f"from tests.bench.eval_overhead import answer_all; answer_all({samples}, {length});"
         # Not getrusage: a child process begins with its parent's peak there.
-        "print(total, open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"
+        "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    characters, kib = done.stdout.split()[-2:]
-    return int(characters) / 2**20, float(kib) / 1024
+    return float(done.stdout.split()[-1]) / 1024
 
 
 def run():
@@ -121,12 +152,12 @@ def run():
         f"longact eval / lm-eval's loop, {2 * LIMIT} prompts of {LENGTH} tokens: "
         f"{middle:.3f} (quartiles {low:.3f}-{high:.3f}) of {seconds:.1f} s"
     )
-    _, least = peak(1, 4096)
-    text, most = peak(**MEMORY)
-    print(
-        f"peak memory, {MEMORY['samples']} prompts of {MEMORY['length']} tokens: {most:.0f} MiB, "
-        f"{most - least:.0f} more than for one of 4096; their text: {text:.0f} MiB"
-    )
+    for samples in (1, 16, MEMORY["samples"]):
+        most = peak(samples, MEMORY["length"])
+        print(
+            f"peak memory of an evaluation, {samples:3} prompts of {MEMORY['length']} tokens, "
+            f"16 at once: {most:.0f} MiB"
+        )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""vLLM beside Hugging Face: the same greedy answers."""
+"""vLLM beside Hugging Face: the same greedy answers, also after a kill; prefix-cache hits."""
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +27,7 @@ TRAIN = [
     "model.max_context=512",
 ]  # fmt: skip
 EVALUATE = """
-import sys
+import os, signal, sys
 from pathlib import Path
 from longact_cli.config.schema import BenchmarkConfig, ModelConfig
 from longact_cli.evaluation.evaluate import evaluate
@@ -36,6 +37,7 @@ evaluate(
     model=ModelConfig(name="path", path=sys.argv[1]),
     benchmark=BenchmarkConfig.model_validate_json(sys.argv[2]),
     samples_path=Path(sys.argv[3]),
+    progress=lambda *_: os.kill(os.getpid(), signal.SIGKILL) if sys.argv[4] == "killed" else None,
 )
 """
 
@@ -46,28 +48,79 @@ def answers(path: Path) -> dict[str, tuple[str, float]]:
     return {row["id"]: (row["completion"], row["score"]) for row in rows}
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(
-    PYTHON is None,
-    reason="vLLM is not installed; set LONGACT_VLLM_PYTHON to an interpreter that has it",
-)
-def test_vllm_gives_the_greedy_answers_of_hugging_face(tmp_path):
-    checkpoint = write_wide_twin(micro_checkpoint_path(), tmp_path / "micro")
-    asked = BenchmarkConfig(
-        name="ruler", tasks=("niah_single_1", "niah_multikey_2"), context_lengths=(512,), limit=20
-    )
-    model = ModelConfig(name="path", path=str(checkpoint))
-    expected, found = tmp_path / "hf.jsonl", tmp_path / "vllm.jsonl"
-    evaluate(str(checkpoint), model=model, benchmark=asked, samples_path=expected)
-    on_vllm = asked.model_copy(update={"backend": "vllm"}).model_dump_json()
+def on_vllm(checkpoint: Path, asked: BenchmarkConfig, path: Path, *, end: str) -> None:
+    """Evaluate in the interpreter that has vLLM, to the end or until the first batch is done."""
+    text = asked.model_copy(update={"backend": "vllm"}).model_dump_json()
     done = subprocess.run(
-        [PYTHON, "-c", EVALUATE, checkpoint, on_vllm, found],
+        [PYTHON, "-c", EVALUATE, checkpoint, text, path, end],
         env={**os.environ, "PYTHONPATH": str(SOURCES), "VLLM_CPU_KVCACHE_SPACE": "1"},
         check=False,
         capture_output=True,
         timeout=400,
     )
-    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    expected = -signal.SIGKILL if end == "killed" else 0
+    assert done.returncode == expected, done.stderr.decode()[-2000:]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    PYTHON is None,
+    reason="vLLM is not installed; set LONGACT_VLLM_PYTHON to an interpreter that has it",
+)
+def test_vllm_killed_and_resumed_gives_the_greedy_answers_of_hugging_face(tmp_path):
+    checkpoint = write_wide_twin(micro_checkpoint_path(), tmp_path / "micro")
+    asked = BenchmarkConfig(
+        name="ruler",
+        tasks=("niah_single_1", "niah_multikey_2"),
+        context_lengths=(512,),
+        limit=20,
+        batch_size=1,
+    )
+    model = ModelConfig(name="path", path=str(checkpoint))
+    expected, found = tmp_path / "hf.jsonl", tmp_path / "vllm.jsonl"
+    evaluate(
+        str(checkpoint),
+        model=model,
+        benchmark=asked.model_copy(update={"batch_size": 20}),
+        samples_path=expected,
+    )
+    on_vllm(checkpoint, asked, found, end="killed")
+    assert 0 < len(answers(found)) < 40
+    on_vllm(checkpoint, asked, found, end="whole")
+    assert answers(found) == answers(expected)
+    usage = json.loads(found.with_suffix(".protocol.json").read_text("utf-8"))["usage"]
+    assert usage["samples"] == 40  # over both processes: none was generated twice
+    # All prompts of a task begin alike, so that the cache serves some of their tokens.
+    assert 0 < usage["cache_hits"] < usage["cache_queries"]
+    assert usage["cache_queries"] == usage["prompt_tokens"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    PYTHON is None,
+    reason="vLLM is not installed; set LONGACT_VLLM_PYTHON to an interpreter that has it",
+)
+def test_yarn_stretches_positions_on_both_backends_alike(tmp_path):
+    checkpoint = write_wide_twin(micro_checkpoint_path(), tmp_path / "micro")
+    config = json.loads((checkpoint / "config.json").read_text("utf-8"))
+    config["max_position_embeddings"] = 256
+    (checkpoint / "config.json").write_text(json.dumps(config), "utf-8")
+    asked = BenchmarkConfig(
+        name="ruler",
+        tasks=("niah_single_1",),
+        context_lengths=(512,),
+        limit=4,
+        yarn_factor=2.0,
+    )
+    expected, found = tmp_path / "hf.jsonl", tmp_path / "vllm.jsonl"
+    rows = evaluate(
+        str(checkpoint),
+        model=ModelConfig(name="path", path=str(checkpoint)),
+        benchmark=asked,
+        samples_path=expected,
+    )
+    assert rows[0].protocol == "official, yarn 2 x 256"
+    on_vllm(checkpoint, asked, found, end="whole")
     assert answers(found) == answers(expected)
 
 

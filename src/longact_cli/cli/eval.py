@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from longact_cli.config.compose import Assignment
     from longact_cli.config.schema import RunConfig
     from longact_cli.console.output import Output
+    from longact_cli.plan import Plan
 
 
 @opt.guarded
@@ -95,6 +96,7 @@ def evaluate(
         for config in _configs(name, model, given)
     ]
     plan = plan_eval(opt.check_study(study), configs, revision=revision)
+    _note_damage(output, plan, runs_dir)
     code = handle(
         plan,
         Request(
@@ -107,12 +109,23 @@ def evaluate(
         ),
     )
     if code == 0 and dry_run:
-        _show_work(output, configs)
+        _show_work(output, configs, runs_dir)
     elif code == 0:
         from longact_cli.cli.scores import show_scores
 
         show_scores(output, plan, runs_dir)
     return code
+
+
+def _note_damage(output: "Output", plan: "Plan", runs_dir: Path) -> None:
+    """Say which stored answers cannot be read: only these are asked for again."""
+    from longact_cli.cells import cell_dir
+    from longact_cli.evaluation.journal import damaged_lines
+
+    for cell in plan.cells:
+        path = cell_dir(runs_dir, cell.digest).samples
+        for number in damaged_lines(path):
+            output.note(f"{path}, line {number} is damaged: only that answer is asked for again")
 
 
 def _exact(texts: dict[str, str | None]) -> "list[Assignment]":
@@ -131,12 +144,17 @@ def _configs(bench: str, model: str | None, given: "list[Assignment]") -> "list[
     return [config for choice in choices for config in expand([*choice, *chosen, *given])]
 
 
-def _show_work(output: "Output", configs: "list[RunConfig]") -> None:
-    """Print what each evaluation will send through the model."""
-    from longact_cli.console.workload import show_workload
+def _show_work(output: "Output", configs: "list[RunConfig]", runs_dir: Path) -> None:
+    """Print what each evaluation will send through the model, and how long that takes."""
+    from longact_cli.console.workload import show_duration, show_workload
+    from longact_cli.evaluation.duration import estimate_duration
     from longact_cli.evaluation.workload import measure_workload
 
     for config in configs:
         loads, exact = measure_workload(config.benchmark, model=config.model)
         title = f"{config.benchmark.name} on {config.model.name}"
         show_workload(output, title, loads, exact=exact)
+        found = estimate_duration(
+            loads, model=config.model, benchmark=config.benchmark, runs_dir=runs_dir
+        )
+        show_duration(output, found)

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from longact_cli.console.output import Output
+from longact_cli.console.output import Output, duration
+from longact_cli.evaluation.duration import Duration
 from longact_cli.evaluation.workload import TaskLoad
 
 
@@ -26,3 +27,11 @@ def show_workload(output: Output, title: str, loads: Sequence[TaskLoad], *, exac
             "" if load.truncated is None else str(load.truncated),
         )
     output.show(table)
+
+
+def show_duration(output: Output, found: Duration) -> None:
+    """Print how long the answers take, and how that is known."""
+    output.data({"event": "duration", **found._asdict()})
+    text = found.source if found.seconds is None else f"about {duration(found.seconds)}"
+    source = "" if found.seconds is None else f" ({found.source})"
+    output.show(f"time for the answers: {text}{source}")

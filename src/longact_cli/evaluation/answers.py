@@ -164,7 +164,7 @@ class JournalLM(LM):  # type: ignore[misc]  # lm-eval has no types
         """
         due = [Due(question, question.asked.prompt) for question in questions]
         fitting, failed = [], []
-        counts = count_prompts(self._tokenizer, [one.prompt for one in due])
+        counts = self._counts(due)
         for one, tokens in zip(due, counts, strict=True):
             asked = one.question.asked
             room = asked.context_length - asked.tokens_to_generate
@@ -175,6 +175,13 @@ class JournalLM(LM):  # type: ignore[misc]  # lm-eval has no types
                 fitting.append(one)
         answered, broken = self._generate(fitting) if fitting else ([], [])
         return answered, failed + broken
+
+    def _counts(self, due: Sequence[Due]) -> list[int]:
+        """Return the tokens of each prompt; those whose number is a sum of pieces are encoded."""
+        unsure = [one for one in due if not one.question.asked.measured]
+        counted = iter(count_prompts(self._tokenizer, [one.prompt for one in unsure]))
+        asked = (one.question.asked for one in due)
+        return [one.prompt_tokens if one.measured else next(counted) for one in asked]
 
     def _generate(
         self, due: Sequence[Due]

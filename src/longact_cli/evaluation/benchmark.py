@@ -62,6 +62,8 @@ class Sample:
     """Texts at which an answer ends, besides end-of-sequence."""
     choices: tuple[str, ...] = ()
     """Continuations whose likelihoods are asked for, instead of an answer."""
+    measured: bool = False
+    """`prompt_tokens` was counted on this very prompt, so that it need not be counted again."""
     cut_by_backend: bool = False
     """The protocol lets the backend cut a long prompt from its start; others refuse it."""
 

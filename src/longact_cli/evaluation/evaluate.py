@@ -48,6 +48,10 @@ def estimate(benchmark: BenchmarkConfig) -> tuple[Workload, ...]:
     return open_benchmark(benchmark).workloads()
 
 
+def _full_protocol(protocol: str, plan: "BackendPlan") -> str:
+    return protocol if plan.yarn is None else f"{protocol}, {plan.yarn}"
+
+
 def _with_cut(sample: Sample, window: int) -> Sample:
     """Note how much of a prompt the backend will cut, where the protocol leaves that to it."""
     cut = sample.prompt_tokens + sample.tokens_to_generate - window
@@ -137,9 +141,7 @@ def evaluate(
     _describe(samples_path, benchmark=benchmark, rules=rules, plan=plan, samples=samples)
     _write_page(samples_path, title=f"{benchmark.name}: {checkpoint}", results=results, of=samples)
     found = rules.aggregate([Answered(*pair) for pair in zip(samples, results, strict=True)])
-    if plan.yarn is None:
-        return found
-    return tuple(row._replace(protocol=f"{row.protocol}, {plan.yarn}") for row in found)
+    return tuple(row._replace(protocol=_full_protocol(row.protocol, plan)) for row in found)
 
 
 def _describe(
@@ -155,7 +157,7 @@ def _describe(
     usage = read_usage(usage_path(samples_path))
     described = {
         "benchmark": benchmark.name,
-        "protocol": rules.protocol,
+        "protocol": _full_protocol(rules.protocol, plan),
         "scorer": rules.scorer_version,
         "backend": benchmark.backend,
         "chat_template": benchmark.chat_template,

@@ -76,14 +76,32 @@ class Journal:
         return results
 
 
+def damaged_lines(path: Path) -> tuple[int, ...]:
+    """Return the numbers (from 1) of lines that cannot be read; a torn last line is none of them.
+
+    Opening the journal leaves them out: only their samples are asked again.
+    """
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ()
+    lines = text.split("\n")[:-1]
+    return tuple(number for number, line in enumerate(lines, 1) if _result(line) is None)
+
+
 def _whole_results(text: str) -> Iterator[SampleResult]:
     """Yield the results of all whole lines; a torn or damaged line costs only itself."""
     for line in text.split("\n")[:-1]:
-        try:
-            row = json.loads(line)
-            yield SampleResult(**{**row, "references": tuple(row["references"])})
-        except (json.JSONDecodeError, TypeError, KeyError):
-            continue
+        if (result := _result(line)) is not None:
+            yield result
+
+
+def _result(line: str) -> SampleResult | None:
+    try:
+        row = json.loads(line)
+        return SampleResult(**{**row, "references": tuple(row["references"])})
+    except (json.JSONDecodeError, TypeError, KeyError):
+        return None
 
 
 def _text(results: Iterable[SampleResult]) -> str:

@@ -21,7 +21,9 @@ from longact_cli.evaluation.benchmark import (
 )
 from longact_cli.evaluation.lm_eval_tasks import (
     Asked,
+    check_lengths,
     choice_letters,
+    comparable_tasks,
     data_files,
     documents,
     load_tasks,
@@ -45,10 +47,11 @@ class LmEvalBenchmark:
     """One benchmark as lm-eval has it."""
 
     def __init__(self, config: BenchmarkConfig) -> None:
-        """Check what can be known without loading a task.
+        """Check what can be known now; Math.Calc, which lm-eval lacks, is left out.
 
         Raises:
-            ConfigError: lm-eval has no such task, or a setting has no counterpart there.
+            UnknownNameError: There is no such task.
+            ConfigError: lm-eval has none of the tasks; a length or setting does not suit it.
         """
         if config.name != "ruler" and len(set(config.context_lengths)) > 1:
             raise ConfigError(
@@ -61,7 +64,9 @@ class LmEvalBenchmark:
                 "such budget: set it to 0 or use benchmark.protocol=official"
             )
         self._config = config
-        self._names = their_names(config.name, config.tasks)
+        self._tasks = comparable_tasks(config.name, config.tasks)
+        check_lengths(self._tasks, config.context_lengths)
+        self._names = their_names(config.name, self._tasks)
         self._spool = PromptSpool()
         self._asked: dict[str, tuple[Any, Any]] = {}
 
@@ -92,7 +97,7 @@ class LmEvalBenchmark:
         Raises:
             ConfigError: One is missing.
         """
-        return data_files(self._config.name, self._config.tasks, self._config.data_dir)
+        return data_files(self._config.name, self._tasks, self._config.data_dir)
 
     def check_data(self) -> None:
         """Look for the local files; what lm-eval generates or downloads shows when it runs."""
@@ -109,7 +114,7 @@ class LmEvalBenchmark:
         lengths = tuple(sorted(set(config.context_lengths)))
         asked = Asked(
             config.name,
-            tuple(dict.fromkeys(config.tasks)),
+            self._tasks,
             lengths,
             tokenizer.name_or_path,
             config.data_dir,
@@ -166,6 +171,7 @@ class LmEvalBenchmark:
             read_prompt=self._spool.add(prompt),
             stop=() if choices else tuple(settings.get("until") or ()),
             choices=tuple(one.args[1] for one in requests) if choices else (),
+            measured=True,
             cut_by_backend=True,
         )
 

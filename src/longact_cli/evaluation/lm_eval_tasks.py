@@ -4,6 +4,7 @@ Source: EleutherAI/lm-evaluation-harness 0.4.13, lm_eval/tasks/{ruler,longbench2
 """
 
 import contextlib
+import io
 import json
 import random
 import tempfile
@@ -18,7 +19,11 @@ import numpy as np
 from longact_cli.errors import ConfigError, PrerequisiteError
 from longact_cli.evaluation.infinitebench.data import find_rows as infinitebench_rows
 from longact_cli.evaluation.infinitebench.data import read_row, task_file
+from longact_cli.evaluation.infinitebench.tasks import TASKS as INFINITEBENCH_TASKS
 from longact_cli.evaluation.longbench_v2.data import data_file, load_items
+from longact_cli.evaluation.longbench_v2.score import LENGTHS
+from longact_cli.evaluation.ruler.templates import TASKS as RULER_TASKS
+from longact_cli.registry import unknown_name
 
 _RULER = {"vt": "ruler_vt", "cwe": "ruler_cwe", "fwe": "ruler_fwe"} | {
     "qa_1": "ruler_qa_squad",
@@ -72,13 +77,34 @@ class Asked(NamedTuple):
     seed: int
 
 
+def comparable_tasks(benchmark: str, tasks: Sequence[str]) -> tuple[str, ...]:
+    """Return the tasks that lm-eval has too: all but Math.Calc.
+
+    Raises:
+        UnknownNameError: There is no such task.
+        ConfigError: None is left.
+    """
+    names = {
+        "ruler": tuple(RULER_TASKS),
+        "longbench-v2": (*LENGTHS, *LONGBENCH_TASKS.values()),
+        "infinitebench": tuple(INFINITEBENCH_TASKS),
+    }[benchmark]
+    for task in tasks:
+        if task not in names:
+            raise unknown_name("benchmark.tasks", task, names)
+    kept = [x for x in dict.fromkeys(tasks) if (benchmark, x) != ("infinitebench", "math_calc")]
+    if not kept:
+        raise ConfigError(
+            "benchmark.tasks is math_calc, which lm-eval does not have; give other tasks or use "
+            "benchmark.protocol=official"
+        )
+    return tuple(kept)
+
+
 def their_names(benchmark: str, tasks: Sequence[str]) -> tuple[str, ...]:
     """Return lm-eval's names of our tasks; its own names stand for themselves.
 
     LongBench v2 has one task per sub-domain there; any of our length classes asks for all of them.
-
-    Raises:
-        ConfigError: lm-eval has no such task.
     """
     if benchmark == "longbench-v2":
         known = tuple(LONGBENCH_TASKS.values())
@@ -87,11 +113,6 @@ def their_names(benchmark: str, tasks: Sequence[str]) -> tuple[str, ...]:
     names = []
     for task in tasks:
         name = task.removeprefix("infinitebench_")
-        if name == "math_calc":
-            raise ConfigError(
-                "benchmark.tasks has math_calc, which lm-eval does not have; leave it out with "
-                "benchmark.protocol=lm-eval"
-            )
         names.append(prefix + _RULER.get(name, name.removesuffix("g") if "_eng" in name else name))
     return tuple(names)
 
@@ -117,7 +138,6 @@ def load_tasks(asked: Asked) -> Iterator[tuple[str, Any]]:
         names = tuple(name for name in names if name in _longbench_rows(asked.data_dir))
     ours = names if asked.benchmark == "longbench-v2" else asked.tasks
     for name, task in zip(ours, names, strict=True):
-        _check_length(task, asked.lengths)
         with _quiet_and_seeded(asked.seed), _without_punkt(task):
             yield name, _load(manager, task, asked)
 
@@ -209,8 +229,13 @@ def data_files(benchmark: str, tasks: Sequence[str], data_dir: str | None) -> tu
     return tuple(task_file(task, data_dir) for task in tasks)
 
 
-def _check_length(task: str, lengths: Sequence[int]) -> None:
-    if task == "ruler_vt" and min(lengths) < _SHORTEST_VT:
+def check_lengths(tasks: Sequence[str], lengths: Sequence[int]) -> None:
+    """Refuse lengths at which lm-eval's generator would not end.
+
+    Raises:
+        ConfigError: One is too short.
+    """
+    if "vt" in tasks and min(lengths) < _SHORTEST_VT:
         raise ConfigError(
             f"benchmark.context_lengths is {min(lengths)}; lm-eval's vt does not end below "
             f"{_SHORTEST_VT}: choose a larger length or leave vt out"
@@ -236,7 +261,7 @@ def _quiet_and_seeded(seed: int) -> Iterator[None]:
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - lm-eval's own source of randomness
     try:
-        with contextlib.redirect_stderr(tempfile.TemporaryFile("w")):
+        with contextlib.redirect_stderr(io.StringIO()):
             yield
     finally:
         random.setstate(before)

@@ -15,8 +15,7 @@ class ProgressWriter:
         """Report to `path`."""
         self._path = path
         self._last = 0.0
-        self._started = time.time()
-        self._first: tuple[int, float] | None = None
+        self._first: tuple[int, int, float] | None = None
 
     def __call__(self, done: int, total: int, flow: tuple[int, int] | None = None) -> None:
         """Note that `done` of `total` units are finished.
@@ -25,14 +24,15 @@ class ProgressWriter:
         a better measure of time than samples of unlike length.
         """
         now = time.time()
-        self._first = self._first or (done, now)
+        tokens, left = flow or (0, 0)
+        self._first = self._first or (done, tokens, now)
         if now - self._last < _PROGRESS_SECONDS and done != total:
             return
         self._last = now
-        first, since = self._first
+        first, first_tokens, since = self._first
         state: dict[str, float | None] = {"done": done, "total": total}
         state["rate"] = (done - first) / (now - since) if now > since else None
-        if flow is not None and flow[0] and now > self._started:
-            speed = flow[0] / (now - self._started)
-            state |= {"tokens_per_second": speed, "seconds_left": flow[1] / speed}
+        if tokens > first_tokens:
+            speed = (tokens - first_tokens) / (now - since)
+            state |= {"tokens_per_second": speed, "seconds_left": left / speed}
         write_json(self._path, state)

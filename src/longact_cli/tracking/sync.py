@@ -33,6 +33,8 @@ _MAX_DIGEST = 36
 # What a shell or a scheduler reports for a process that SIGINT, SIGKILL or SIGTERM ended.
 _KILLED_CODES = (130, 137, 143)
 
+_EVALUATION_TAGS = ("protocol", "scorer", "backend", "data_sha256")
+
 PointKey = tuple[str, int]
 
 
@@ -113,6 +115,8 @@ def _result_points(results: tuple[EvalResult, ...]) -> Iterator[tuple[str, float
         name = metric_name(f"{result.benchmark}/{result.task}/{result.context_length}")
         if result.score is not None:
             yield name, result.score
+        if result.score_all is not None:
+            yield f"{name}/score_all", result.score_all
         yield f"{name}/n_scored", result.n_scored
         yield f"{name}/n_failed", result.n_failed
 
@@ -165,6 +169,8 @@ def state_tags(status: Status, directory: CellDir) -> dict[str, str]:
     measured = {tag: provenance.get(tag.removeprefix("longact.")) for tag in MEASURE_TAGS.values()}
     tags |= {tag: str(value) for tag, value in measured.items() if value is not None}
     packages = provenance.get("packages", {})
+    described = read_json(directory.samples.with_suffix(".protocol.json")) or {}
+    tags |= {f"longact.{key}": described[key] for key in _EVALUATION_TAGS if key in described}
     return tags | {f"longact.package.{name}": value for name, value in packages.items()}
 
 

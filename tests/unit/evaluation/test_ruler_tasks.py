@@ -1,13 +1,17 @@
 """The tasks over essays, word lists and documents."""
 
 import json
+import random
 import re
 from collections import Counter
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from longact_cli.errors import ConfigError
+from longact_cli.evaluation.ruler import cwe, data
 from longact_cli.evaluation.ruler.cwe import regime
 from longact_cli.evaluation.ruler.data import load_collection, load_essays
 from longact_cli.evaluation.ruler.essay import Essays
@@ -145,3 +149,39 @@ def test_sums_of_long_prompts_are_exact(tokenizer, data_dir):
         sample = make_sample(task, 20000, index=3, source=source)
         assert len(tokenizer.encode(sample.prompt)) == sample.prompt_tokens
         assert sample.prompt_tokens + sample.tokens_to_generate > 0.98 * 20000
+
+
+def test_a_longer_list_of_words_than_the_lists_hold_is_filled_up(tmp_path, monkeypatch):
+    # A few words in the lists, so that a short prompt needs more.
+    listed = cwe.cwe_words()[::100]
+    cwe._answer_words.cache_clear()
+    monkeypatch.setattr(cwe, "cwe_words", lambda: listed)
+    rng = random.Random(0)
+    frame = SimpleNamespace(
+        surroundings=("", ""),
+        ending=lambda prefix: prefix,
+        count=lambda text: len(text.split()),
+        counts=lambda texts: [len(text.split()) for text in texts],
+        opening=lambda text: len(text.split()),
+        numbers=lambda last: np.arange(last + 1),
+    )
+    draft = cwe.cwe_draft(4096, rng, split="eval")
+    size = draft.measure(frame, 3000)
+    words = Counter(draft.message(size.units).rsplit("Memorize", 1)[1].split("\n")[1].split()[1::2])
+    beyond = [word for word in words if word not in listed]
+    assert size.units == len(words) > len(listed)
+    assert set(beyond) <= set(cwe.compounds())
+    assert {words[word] for word in beyond} == {3}
+    assert {words[word] for word in draft.references} == {30}
+    (tmp_path / data.SPARE_FILE).write_text('{"a": "alpha", "b": "beta"}', "utf-8")
+    assert data.spare_words(str(tmp_path)) == ("alpha", "beta")
+    cwe._answer_words.cache_clear()
+    with pytest.raises(ConfigError, match="too large for cwe"):
+        cwe.cwe_draft(
+            4096, random.Random(0), split="eval", spare=lambda: ("alpha", "beta")
+        ).measure(frame, 3000)
+    cwe._answer_words.cache_clear()
+    (tmp_path / data.SPARE_FILE).write_text("[1]", "utf-8")
+    data.spare_words.cache_clear()
+    with pytest.raises(ConfigError, match=r"english_words\.json does not have the schema"):
+        data.spare_words(str(tmp_path))

@@ -179,6 +179,7 @@ class InfiniteBench:
             prompt_sha256=sha256_text(fitted.prompt),
             read_prompt=self._spool.add(fitted.prompt),
             truncated_tokens=fitted.tokens_cut,
+            measured=True,
             group=sha256_text(row.context),
         )
 

@@ -164,6 +164,7 @@ class LongBenchV2:
             prompt_sha256=sha256_text(fitted.prompt),
             read_prompt=self._spool.add(fitted.prompt),
             truncated_tokens=fitted.tokens_cut,
+            measured=True,
             temperature=templates.TEMPERATURE,
             labels={"difficulty": item.difficulty, "length": item.length, "domain": item.domain},
             group=sha256_text(item.context),

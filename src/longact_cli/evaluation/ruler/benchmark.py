@@ -18,8 +18,9 @@ from longact_cli.evaluation.benchmark import (
 )
 from longact_cli.evaluation.ruler.averages import averages, task_rows
 from longact_cli.evaluation.ruler.cache import Size, SizeCache, data_name
-from longact_cli.evaluation.ruler.data import load_collection, load_essays, local_file
+from longact_cli.evaluation.ruler.data import load_collection, load_essays, local_file, spare_file
 from longact_cli.evaluation.ruler.generator import (
+    ALWAYS_ENCODED,
     RulerSource,
     answer_budget,
     find_task,
@@ -93,7 +94,11 @@ class RulerBenchmark:
             ConfigError: A file is not in the data folder.
         """
         folder = self._config.data_dir
-        return () if folder is None else tuple(local_file(x, folder) for x in self._data_names())
+        if folder is None:
+            return ()
+        spare = spare_file(folder) if "cwe" in self._config.tasks else None
+        needed = [local_file(name, folder) for name in self._data_names()]
+        return (*needed, spare) if spare else tuple(needed)
 
     def check_data(self) -> None:
         """Load the essays and questions that the tasks need.
@@ -193,4 +198,5 @@ def _sample(task: str, length: int, index: int, size: Size, source: RulerSource)
         read_prompt=partial(
             make_prompt, task, length, index=index, units=size.units, source=source
         ),
+        measured=length <= ALWAYS_ENCODED,
     )

@@ -6,15 +6,18 @@ with the sample's coordinates, makes the same text again in milliseconds.
 """
 
 import json
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from longact_cli.evaluation.ruler.data import data_key
+from longact_cli.evaluation.ruler.data import data_key, file_key, spare_file
 from longact_cli.evaluation.ruler.generator import GENERATOR_VERSION, RulerSource, find_task
-from longact_cli.evaluation.ruler.templates import NiahTask, QaTask
+from longact_cli.evaluation.ruler.templates import CweTask, NiahTask, QaTask
 from longact_cli.files import append_lines, sha256_json
+
+_LOG = logging.getLogger(__name__)
 
 
 class Size(NamedTuple):
@@ -30,7 +33,7 @@ class SizeCache:
     """The sizes of one task at one length, by sample index.
 
     Where the folder cannot be written, sizes are measured again next time. A damaged line costs
-    only its own sample.
+    only its own sample, and is reported in one line.
     """
 
     def __init__(self, task: str, context_length: int, *, source: RulerSource) -> None:
@@ -85,7 +88,10 @@ def data_of(task: str, data_dir: str | None) -> str:
         ConfigError: A file is not in the folder.
     """
     name = data_name(task)
-    return "none" if name is None else data_key(name, data_dir)
+    if name is not None:
+        return data_key(name, data_dir)
+    spare = spare_file(data_dir) if isinstance(find_task(task), CweTask) else None
+    return "none" if spare is None else file_key(spare)
 
 
 def _source_key(task: str, source: RulerSource) -> list[str]:
@@ -108,11 +114,24 @@ def _read(path: Path) -> Iterator[tuple[int, Size]]:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return
-    for line in text.split("\n"):
-        try:
-            *row, check = json.loads(line)
-            index, units, tokens, digest, references = row
-        except (json.JSONDecodeError, TypeError, ValueError):
-            continue
-        if sha256_json(row)[:8] == check:
-            yield index, Size(units, tokens, digest, tuple(references))
+    damaged = 0
+    for line in text.split("\n")[:-1]:
+        found = _parse(line)
+        if found is None:
+            damaged += 1
+        else:
+            yield found
+    if damaged:
+        _LOG.warning("%s has %d damaged lines: these sizes are measured again", path, damaged)
+
+
+def _parse(line: str) -> tuple[int, Size] | None:
+    """Return the index and size of a whole line, None for a damaged one."""
+    try:
+        *row, check = json.loads(line)
+        index, units, tokens, digest, references = row
+    except (json.JSONDecodeError, TypeError, ValueError):
+        return None
+    if sha256_json(row)[:8] != check:
+        return None
+    return index, Size(units, tokens, digest, tuple(references))

@@ -2,10 +2,13 @@
 
 Source: NVIDIA/RULER c3f5e3b, scripts/data/synthetic/common_words_extraction.py, with its solved
 example. Differences: every sample has its own random stream; the ten words come from the key split,
-so that no training answer is an evaluation answer.
+so that no training answer is an evaluation answer. Where a length needs more words than the lists
+hold, the official code draws all of them from a file of its repository (json/english_words.json);
+here the words of that file follow those of the lists if `--data-dir` has it, else compounds of two
+nouns do.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from random import Random
 from typing import NamedTuple
@@ -21,8 +24,11 @@ from longact_cli.evaluation.ruler.words import Split, is_train_key, word_list
 _COMMON = 10
 _SHORT_LENGTH = 4096
 _FIRST_WORDS = 64
+_STEPS = (1, 2, 3, 5, 7, 11, 13, 17)
 _TOKENS_PER_ITEM = 3
 """A number, its dot and a word take at least as many tokens."""
+
+Spare = Callable[[], Sequence[str]]
 
 
 class Regime(NamedTuple):
@@ -52,20 +58,63 @@ def _answer_words(split: Split) -> tuple[str, ...]:
     return tuple(word for word in cwe_words() if is_train_key(word) == (split == "train"))
 
 
-def cwe_draft(context_length: int, rng: Random, *, split: Split) -> Draft:
-    """Draw ten common words, an order of all others, and the solved example."""
+class MoreWords:
+    """The uncommon words of a question in order; words beyond the lists only if they are needed."""
+
+    def __init__(self, words: list[str], *, seed: int, most: int, spare: Spare) -> None:
+        """Keep the words of the lists, and how many there may be at most."""
+        self._words, self._listed = words, len(words)
+        self._seed, self._most, self._spare = seed, most, spare
+
+    def first(self, count: int, *, after: int = 0) -> list[str]:
+        """Return this many words, or as many as there are.
+
+        Words beyond the lists join only where all of the lists are in use: `after` says how many.
+        """
+        if after < self._listed:
+            count = min(count, self._listed)
+        elif len(self._words) == self._listed < self._most:
+            taken = set(cwe_words())
+            more = [word for word in self._spare() if word not in taken]
+            Random(f"{self._seed}/spare").shuffle(more)
+            self._words = [*self._words, *more[: self._most - self._listed]]
+        return self._words[:count]
+
+
+def compounds() -> tuple[str, ...]:
+    """Return some ten thousands of words made of two nouns, always the same ones."""
+    nouns = [noun for noun in word_list("nounlist.txt") if noun.isalpha()]
+    shifted = (nouns[step:] + nouns[:step] for step in _STEPS)
+    return tuple(
+        dict.fromkeys(a + b for others in shifted for a, b in zip(nouns, others, strict=True))
+    )
+
+
+def cwe_draft(context_length: int, rng: Random, *, split: Split, spare: Spare = compounds) -> Draft:
+    """Draw ten common words, an order of all others, and the solved example.
+
+    Args:
+        context_length: Decides how often words are repeated.
+        rng: Stream of the sample.
+        split: Half of all words from which the common ones come.
+        spare: Returns the words beyond the lists.
+    """
     repeats = regime(context_length)
     common = rng.sample(_answer_words(split), _COMMON)
     taken = set(common)
     others = [word for word in cwe_words() if word not in taken]
     most = context_length // (_TOKENS_PER_ITEM * repeats.uncommon) + 1
     example = _example(rng.sample(cwe_words(), repeats.example_words), repeats, rng)
-    others = rng.sample(others, min(len(others), most))
+    listed = rng.sample(others, min(len(others), most))
     seed = rng.getrandbits(64)
+    uncommon = MoreWords(listed, seed=seed, most=most, spare=spare)
     head, tail = CWE_TEMPLATE.format(context="\0").split("\0")
 
     def message(words: int) -> str:
-        drawn = [*common * repeats.common, *others[: words - _COMMON] * repeats.uncommon]
+        drawn = [
+            *common * repeats.common,
+            *uncommon.first(words - _COMMON, after=words - _COMMON - 1) * repeats.uncommon,
+        ]
         Random(seed).shuffle(drawn)
         return example + "\n" + head + numbered(drawn) + tail
 
@@ -75,7 +124,7 @@ def cwe_draft(context_length: int, rng: Random, *, split: Split) -> Draft:
         prefix=CWE_PREFIX,
         references=tuple(common),
         measure=lambda frame, budget: _measure(
-            frame, budget, example=example, words=(common, others), repeats=repeats
+            frame, budget, example=example, words=(common, uncommon), repeats=repeats
         ),
     )
 
@@ -99,7 +148,7 @@ def _measure(
     budget: int,
     *,
     example: str,
-    words: tuple[list[str], list[str]],
+    words: tuple[list[str], MoreWords],
     repeats: Regime,
 ) -> Prediction | None:
     """Return the most different words that should fit.
@@ -107,7 +156,7 @@ def _measure(
     Raises:
         ConfigError: All words of the lists fit: there are too few.
     """
-    common, others = words
+    common, uncommon = words
     before, ending = frame.surroundings[0], frame.ending(CWE_PREFIX)
     head, tail = CWE_TEMPLATE.format(context="\0").split("\0")
     last = " word"  # any: only what follows its last letter matters
@@ -116,8 +165,11 @@ def _measure(
     fixed = _example_tokens(frame, before, example, head) + edges
     fixed += repeats.common * sum(frame.counts([f" {word}" for word in common]))
     totals, measured = np.array([fixed]), _FIRST_WORDS
-    while totals[-1] <= budget and len(totals) <= len(others):
-        counts = np.array(frame.counts([f" {word}" for word in others[:measured]]))
+    while totals[-1] <= budget:
+        others = uncommon.first(measured, after=len(totals) - 1)
+        if len(others) < len(totals):
+            break
+        counts = np.array(frame.counts([f" {word}" for word in others]))
         items = repeats.common * _COMMON + repeats.uncommon * np.arange(len(counts) + 1)
         numbers = frame.numbers(int(items[-1]))[items]
         totals = fixed + numbers + repeats.uncommon * np.concatenate([[0], np.cumsum(counts)])
@@ -125,10 +177,10 @@ def _measure(
     fitting = int(np.searchsorted(totals, budget, side="right")) - 1
     if fitting < 1:
         return None
-    if fitting == len(others):
+    if totals[-1] <= budget:
         raise ConfigError(
-            f"benchmark.context_lengths is too large for cwe: all {len(cwe_words())} words of the "
-            f"lists take {totals[-1]} tokens; choose a smaller length or leave cwe out"
+            f"benchmark.context_lengths is too large for cwe: all {len(totals) - 1} words take "
+            f"{totals[-1]} tokens; choose a smaller length or leave cwe out"
         )
     return Prediction(_COMMON + fitting, int(totals[fitting]))
 

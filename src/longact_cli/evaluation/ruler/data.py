@@ -10,8 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from longact_cli.errors import ConfigError, PrerequisiteError
+from longact_cli.evaluation.ruler.cwe import compounds
 from longact_cli.evaluation.ruler.essay import Essays
 from longact_cli.evaluation.ruler.qa import Collection, Question
+
+SPARE_FILE = "english_words.json"
+"""More words for cwe, where its lists do not suffice; optional."""
 
 
 class _Source(NamedTuple):
@@ -78,6 +82,35 @@ def load_collection(name: str, data_dir: str | None) -> Collection:
     return collection
 
 
+def spare_file(data_dir: str | None) -> Path | None:
+    """Return the file with more words for cwe, if the folder has it."""
+    path = Path(data_dir or "") / SPARE_FILE
+    return path if data_dir is not None and path.is_file() else None
+
+
+@lru_cache(maxsize=4)
+def spare_words(data_dir: str | None) -> tuple[str, ...]:
+    """Return the words that follow those of the lists in long lists of common words.
+
+    Raises:
+        ConfigError: The file does not have the schema.
+    """
+    path = spare_file(data_dir)
+    if path is None:
+        return compounds()
+    try:
+        found = json.loads(path.read_text("utf-8"))
+        words = list(found.values()) if isinstance(found, dict) else found
+        for word in words:
+            _require_text(word)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(
+            f"{path} does not have the schema {{key: word}} ({error}); get it from "
+            "github.com/NVIDIA/RULER: scripts/data/synthetic/json/english_words.json"
+        ) from None
+    return tuple(dict.fromkeys(words))
+
+
 def local_file(name: str, data_dir: str) -> Path:
     """Return the file of `essays`, `squad` or `hotpotqa` in a folder.
 
@@ -96,7 +129,11 @@ def data_key(name: str, data_dir: str | None) -> str:
     source = _SOURCES[name]
     if data_dir is None:
         return f"hub {source.hub}"
-    path = _path(source, Path(data_dir))
+    return file_key(_path(source, Path(data_dir)))
+
+
+def file_key(path: Path) -> str:
+    """Return a text that changes when a file changes: path, size and time."""
     state = path.stat()
     return f"{path.resolve()} {state.st_size} {state.st_mtime_ns}"
 

@@ -6,13 +6,13 @@ interruptions do not change it, and the same id asks for the same key with every
 """
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from random import Random
 from typing import TYPE_CHECKING
 
 from longact_cli.errors import ConfigError
 from longact_cli.evaluation.ruler.cwe import cwe_draft
-from longact_cli.evaluation.ruler.data import load_collection, load_essays
+from longact_cli.evaluation.ruler.data import load_collection, load_essays, spare_words
 from longact_cli.evaluation.ruler.draft import Draft
 from longact_cli.evaluation.ruler.essay import essay_draft
 from longact_cli.evaluation.ruler.fit import Fit, largest, smallest
@@ -40,7 +40,9 @@ if TYPE_CHECKING:
 GENERATOR_VERSION = 1
 """Raise it when a sample changes for equal coordinates."""
 _PROBED_SAMPLES, _ROUND_TO = 16, 16
-_ALWAYS_ENCODED, _CALIBRATION_LENGTH, _CALIBRATION_SAMPLES = 2048, 8192, 3
+ALWAYS_ENCODED = 2048
+"""Up to this context length a prompt's tokens are counted on the whole prompt."""
+_CALIBRATION_LENGTH, _CALIBRATION_SAMPLES = 8192, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ class RulerSource:
         more before they are answered, so that a wrong sum could not go unnoticed.
         """
         key = (task, context_length)
-        if context_length <= _ALWAYS_ENCODED:
+        if context_length <= ALWAYS_ENCODED:
             return False
         if key not in self._additive:
             short = min(context_length, _CALIBRATION_LENGTH)
@@ -207,7 +209,8 @@ def _draft(task: str, context_length: int, *, index: int, source: RulerSource) -
         case VtTask():
             return vt_draft(definition, rng, split=split, layout=source.example_layout)
         case CweTask():
-            return cwe_draft(context_length, rng, split=split)
+            spare = partial(spare_words, source.data_dir)
+            return cwe_draft(context_length, rng, split=split, spare=spare)
         case FweTask():
             return fwe_draft(context_length - definition.tokens_to_generate, rng, split=split)
         case QaTask():
