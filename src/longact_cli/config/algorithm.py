@@ -63,8 +63,8 @@ class AlgorithmConfig(Frozen):
     """Run forward passes in bfloat16 autocast; master weights are float32 either way."""
     use_vllm: bool
     share_prompt_prefix: bool
-    """Read a group's common prompt once per pass. Same losses up to float rounding; needs memory
-    for a mask of (prompt + group_size x completion)^2 bytes per prompt."""
+    """Read a group's common prompt once per pass. Same losses and gradients up to float rounding; a
+    model where that is not so is trained as with false, which is TRL's own path, and says why."""
     checkpoint_every: Positive
     """In optimizer steps; a multiple of updates_per_rollout, since only there resume is exact."""
 
