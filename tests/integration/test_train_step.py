@@ -147,7 +147,10 @@ def test_the_first_update_on_new_rollouts_is_on_policy(checkpoint: Path, tmp_pat
 SHARED = {
     "dapo": {},
     "grpo": {"kl_coef": 0.5, "gradient_checkpointing": True, "learning_rate": 1e-3},  # reference
-    "cispo": {"updates_per_rollout": 2, "steps": 2, "checkpoint_every": 2},  # old log-probs
+    "cispo": {
+        **{"updates_per_rollout": 2, "steps": 2, "checkpoint_every": 2},  # old log-probs
+        "learning_rate": 1e-3,
+    },
 }
 
 
@@ -186,6 +189,18 @@ def test_a_model_that_cannot_share_trains_as_trl_does_and_says_so_once(
     said = [line for line in caplog.messages if "prompts are not shared" in line]
     assert len(said) == 1
     assert "its attention is of another kind" in said[0]
+
+
+def test_whole_groups_give_every_micro_batch_one_prompt_and_use_each_rollout_once(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    config = cell(checkpoint, whole_groups=True, steps=2)
+    recorder, _ = run(config, tmp_path)
+    assert len(recorder.batches) == 4  # of four rollouts, the size of a group
+    assert all(len(b["prompt_ids"].unique(dim=0)) == 1 for b in recorder.batches)
+    rows = torch.cat([batch["prompt_ids"] for batch in recorder.batches])
+    assert len(rows.unique(dim=0)) == 4
+    assert all(loss != 0.0 for loss in recorder.losses)
 
 
 def test_truncated_completions_are_left_out_of_the_dapo_loss(

@@ -18,6 +18,7 @@ from longact_cli.config.algorithm import AlgorithmConfig
 from longact_cli.masking.schedule import MaskSchedule
 from longact_cli.training.data import PromptRow
 from longact_cli.training.dynamic_sampling import DynamicSampler, RefillPrompts, Scored
+from longact_cli.training.groups import whole_groups
 from longact_cli.training.masked import StepMask, refuse_sharding
 from longact_cli.training.prefix_support import attention_window, refusal
 from longact_cli.training.rollout import shared_prefix_rollout
@@ -78,6 +79,15 @@ class LongActGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
             pad_token_id=self._tokenizer.pad_token_id,
             accelerator=self.accelerator,
         )
+
+    def _prepare_inputs(self, generation_batch: Any) -> Any:
+        """Take a micro-batch of the rollouts; new ones are dealt out in whole groups if asked."""
+        new = self._buffered_inputs is None or self._step % self.args.steps_per_generation == 0
+        inputs = super()._prepare_inputs(generation_batch)
+        if not (new and self._algorithm.whole_groups and self.model.training):
+            return inputs
+        self._buffered_inputs = whole_groups(self._buffered_inputs)
+        return self._buffered_inputs[self._step % self.args.steps_per_generation]
 
     def compute_loss(
         self,
