@@ -33,7 +33,8 @@ def scaling(folder: Path | None = None) -> None:
             f"TRL {theirs:.3f} s",
             flush=True,
         )
-    for label, part in (("G", rows[: len(GROUPS)]), ("P", rows[len(GROUPS) :])):
+    # A single completion has nothing to share and goes TRL's way.
+    for label, part in (("G > 1", rows[1 : len(GROUPS)]), ("P", rows[len(GROUPS) :])):
         tokens = [s.prompt + s.group * s.completion for s, _, _ in part]
         slope = np.polyfit(np.log(tokens), np.log([seconds for _, seconds, _ in part]), 1)[0]
         print(f"seconds grow as (P + G x C)^{slope:.2f} over {label}", flush=True)
@@ -47,6 +48,7 @@ def plot(rows: list[tuple[Size, float, float]], folder: Path) -> None:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import NullLocator
 
     folder.mkdir(parents=True, exist_ok=True)
     lines = [f"{s.prompt},{s.completion},{s.group},{a:.4f},{b:.4f}" for s, a, b in rows]
@@ -63,6 +65,8 @@ def plot(rows: list[tuple[Size, float, float]], folder: Path) -> None:
         tokens = [size.prompt + size.group * size.completion for size, _, _ in part]
         unit = part[0][1] / tokens[0]
         axis.loglog(x, [unit * n for n in tokens], ":", color="grey", label="P + G x C")
+        axis.set_xticks(x, [str(value) for value in x])
+        axis.xaxis.set_minor_locator(NullLocator())
         axis.set(xlabel="completions G" if name == "group" else "prompt tokens P")
     axes[0].set(ylabel="seconds per step")
     axes[0].legend()

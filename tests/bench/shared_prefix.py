@@ -190,7 +190,7 @@ def memory() -> None:
         "before = read('VmRSS:'); step();"
         "print(read('VmHWM:'), read('VmHWM:') - before)"
     )
-    for name in ("micro", "50m"):
+    for name in STEPS:
         peaks = []
         for ours in (False, True):
             done = subprocess.run(

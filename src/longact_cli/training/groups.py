@@ -31,6 +31,6 @@ def whole_groups(batches: Sequence[Batch]) -> list[Batch]:
     for name, value in batches[0].items():
         if isinstance(value, Tensor) and value.dim() and len(value) == size:
             joined = torch.cat([batch[name] for batch in batches])[order.to(value.device)]
-            for batch, part in zip(dealt, joined.split(size), strict=True):
+            for batch, part in zip(dealt, torch.split(joined, size), strict=True):
                 batch[name] = part
     return list(dealt)

@@ -82,11 +82,12 @@ class LongActGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
 
     def _prepare_inputs(self, generation_batch: Any) -> Any:
         """Take a micro-batch of the rollouts; new ones are dealt out in whole groups if asked."""
-        new = self._buffered_inputs is None or self._step % self.args.steps_per_generation == 0
+        before = getattr(self, "_buffered_inputs", None)
         inputs = super()._prepare_inputs(generation_batch)
-        if not (new and self._algorithm.whole_groups and self.model.training):
+        rollouts: list[Batch] = getattr(self, "_buffered_inputs")  # noqa: B009 - untyped in TRL
+        if rollouts is before or not self._algorithm.whole_groups:
             return inputs
-        self._buffered_inputs = whole_groups(self._buffered_inputs)
+        self._buffered_inputs = whole_groups(rollouts)
         return self._buffered_inputs[self._step % self.args.steps_per_generation]
 
     def compute_loss(

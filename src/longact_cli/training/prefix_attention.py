@@ -128,6 +128,9 @@ def _completions(
     """Return what the completions see, [rows, heads, slots x tokens, head_dim]."""
     repeats = query.shape[1] // key.shape[1]
     if layout.mask is None:
+        if torch.is_autocast_enabled(query.device.type):  # SDPA is cast, its kernel is not
+            dtype = torch.get_autocast_dtype(query.device.type)
+            query, key, value = (x.to(dtype) for x in (query, key, value))
         output: Tensor = _SplitAttention.apply(  # type: ignore[no-untyped-call]
             query, key, value, layout, scale
         )

@@ -74,7 +74,8 @@ def _difference(model: PreTrainedModel) -> str | None:
     model.eval()
     try:
         use_prefix_attention(model)
-        largest = _largest_difference(model, ids, kept)
+        with torch.autocast(device.type, enabled=False):
+            largest = _largest_difference(model, ids, kept)
     except (RuntimeError, TypeError, ValueError) as error:
         model.set_attn_implementation(before)
         return f"it does not take packed prompts ({str(error).splitlines()[0]})"

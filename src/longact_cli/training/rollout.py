@@ -63,7 +63,10 @@ def shared_prefix_rollout(
     """
     from trl.models import unwrap_model_for_generation
 
-    prompt_ids = trainer.processing_class(list(prompts), add_special_tokens=False)["input_ids"]
+    texts = list(dict.fromkeys(prompts))
+    tokens = trainer.processing_class(texts, add_special_tokens=False)["input_ids"]
+    tokens_of = dict(zip(texts, tokens, strict=True))
+    prompt_ids = [tokens_of[prompt] for prompt in prompts]
     with (
         unwrap_model_for_generation(
             trainer.model_wrapped, trainer.accelerator, generation_kwargs=trainer.generation_kwargs

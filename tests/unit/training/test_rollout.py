@@ -67,6 +67,15 @@ def test_each_prompt_is_read_once_and_rows_that_are_done_leave_the_batch() -> No
     assert len(rows) == int(lengths.max()) - 1
 
 
+def test_rollouts_are_written_under_autocast() -> None:
+    model = model_of("qwen3").eval()
+    assert refusal(model) is None
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        written = shared(model, settings(do_sample=False))
+    assert len(written) == len(ROWS)
+    assert torch.equal(written[0], written[2])  # greedy rollouts of one prompt
+
+
 def test_settings_beyond_plain_sampling_take_the_way_of_transformers() -> None:
     plain = model_of("llama").eval()
     ours = copy.deepcopy(plain)

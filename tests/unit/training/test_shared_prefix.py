@@ -154,6 +154,21 @@ def test_scores_equal_those_of_one_sequence_without_any_padding() -> None:
         assert log_probs[row, length:].abs().sum() == 0
 
 
+@pytest.mark.usefixtures("block")
+def test_bfloat16_autocast_takes_packed_prompts() -> None:
+    rows, ours = Rows(), model_of("qwen3")  # its QK norm puts out float32, its values are bfloat16
+    theirs = copy.deepcopy(ours)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        log_probs, _ = shared(ours, rows)
+        expected, _ = separate(theirs, rows)
+    loss_of(log_probs.float(), rows).backward()
+    loss_of(expected.float(), rows).backward()
+    assert torch.allclose(log_probs.float(), expected.float(), atol=0.15)
+    ours_q = ours.model.layers[0].self_attn.q_proj.weight.grad
+    theirs_q = theirs.model.layers[0].self_attn.q_proj.weight.grad
+    assert torch.cosine_similarity(ours_q.flatten(), theirs_q.flatten(), dim=0) > 0.99
+
+
 def test_the_side_on_which_prompts_are_padded_does_not_matter() -> None:
     left, _ = shared(model_of("qwen3"), Rows())
     right, _ = shared(model_of("qwen3"), Rows(padding="right"))
