@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help install demo test test-clusters lint bench bench-gpu chaos clean
+.PHONY: help install demo test test-clusters lint bench bench-prefix bench-gpu chaos clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,6 +40,10 @@ lint: $(STAMP) ## Check style, types and the direction of imports
 
 bench: $(STAMP) ## Measure start-up, planning and the mask's overhead
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench
+
+bench-prefix: $(STAMP) ## Measure shared prompts against TRL's own trainer (20 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.shared_prefix
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.prefix_scaling --plot docs/performance
 
 bench-gpu: $(STAMP) ## Measure mask and shared prompts on a GPU
 	$(BIN)/python -m tests.bench.gpu

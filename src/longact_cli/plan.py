@@ -25,7 +25,7 @@ _RL_ONLY = {
         *("kl_coef", "mask_truncated_completions", "covariance", "cov_ratio", "cov_low"),
         *("cov_high", "cov_kl_coef", "dynamic_sampling", "max_generation_batches"),
         *("overlong_cache", "force", "group_size", "updates_per_rollout", "temperature", "top_p"),
-        *("use_vllm", "share_prompt_prefix"),
+        *("use_vllm", "share_prompt_prefix", "whole_groups"),
     },
 }
 

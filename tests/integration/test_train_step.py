@@ -144,16 +144,63 @@ def test_the_first_update_on_new_rollouts_is_on_policy(checkpoint: Path, tmp_pat
         assert (second - 1).abs().max() > 0.01
 
 
-def test_sharing_the_prompt_changes_no_gradient(checkpoint: Path, tmp_path: Path) -> None:
-    """Both runs score the same rollouts: generation is separate and sampled from one seed."""
-    shared, _ = run(cell(checkpoint, **ONE_UPDATE), tmp_path / "shared")
-    config = cell(checkpoint, share_prompt_prefix=False, **ONE_UPDATE)
-    separate, _ = run(config, tmp_path / "separate")
+SHARED = {
+    "dapo": {},
+    "grpo": {"kl_coef": 0.5, "gradient_checkpointing": True, "learning_rate": 1e-3},  # reference
+    "cispo": {
+        **{"updates_per_rollout": 2, "steps": 2, "checkpoint_every": 2},  # old log-probs
+        "learning_rate": 1e-3,
+    },
+}
+
+
+@pytest.mark.parametrize("algorithm", SHARED)
+def test_sharing_the_prompt_changes_no_token_loss_mask_or_gradient(
+    algorithm: str, checkpoint: Path, tmp_path: Path
+) -> None:
+    changes = {**ONE_UPDATE, "prompts_per_step": 3, "micro_batch_size": 6, **SHARED[algorithm]}
+    config = cell(checkpoint, algorithm=algorithm, **changes)
+    shared, ours = run(config, tmp_path / "shared")
+    config = cell(checkpoint, algorithm=algorithm, share_prompt_prefix=False, **changes)
+    separate, theirs = run(config, tmp_path / "separate")
+    assert ours._shares
+    assert not theirs._shares
     completions = [[b["completion_ids"] for b in r.batches] for r in (shared, separate)]
-    assert all(torch.equal(ours, theirs) for ours, theirs in zip(*completions, strict=True))
+    assert all(torch.equal(mine, yours) for mine, yours in zip(*completions, strict=True))
+    assert shared.losses == pytest.approx(separate.losses, abs=1e-6)
+    assert max(map(abs, separate.losses)) > 1e-3
+    masks = [trainer._schedule.row_mask.mask for trainer in (ours, theirs)]
+    assert all(torch.equal(rows, masks[1][name]) for name, rows in masks[0].items())
     for name, gradient in separate.gradients[0].items():
         scale = gradient.abs().max().item()
-        assert torch.allclose(shared.gradients[0][name], gradient, atol=1e-4 * scale), name
+        assert torch.allclose(shared.gradients[0][name], gradient, atol=1e-5 * scale), name
+
+
+def test_a_model_that_cannot_share_trains_as_trl_does_and_says_so_once(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog
+) -> None:
+    from longact_cli.training import grpo
+
+    monkeypatch.setattr(grpo, "refusal", lambda model: "its attention is of another kind")
+    recorder, trainer = run(cell(checkpoint, kl_coef=0.5, **ONE_UPDATE), tmp_path)
+    assert not trainer._shares
+    assert trainer.rollout_func is None
+    assert len(recorder.losses) == 2
+    said = [line for line in caplog.messages if "prompts are not shared" in line]
+    assert len(said) == 1
+    assert "its attention is of another kind" in said[0]
+
+
+def test_whole_groups_give_every_micro_batch_one_prompt_and_use_each_rollout_once(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    config = cell(checkpoint, whole_groups=True, steps=2)
+    recorder, _ = run(config, tmp_path)
+    assert len(recorder.batches) == 4  # of four rollouts, the size of a group
+    assert all(len(b["prompt_ids"].unique(dim=0)) == 1 for b in recorder.batches)
+    rows = torch.cat([batch["prompt_ids"] for batch in recorder.batches])
+    assert len(rows.unique(dim=0)) == 4
+    assert all(loss != 0.0 for loss in recorder.losses)
 
 
 def test_truncated_completions_are_left_out_of_the_dapo_loss(

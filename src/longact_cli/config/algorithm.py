@@ -64,9 +64,13 @@ class AlgorithmConfig(Frozen):
     """Run forward passes in bfloat16 autocast; master weights are float32 either way."""
     use_vllm: bool
     share_prompt_prefix: bool
-    """Read a group's common prompt once per pass. Same losses up to float rounding; needs memory
-    for a mask of (prompt + group_size x completion)^2 bytes per prompt. With several processes it
-    acts in generation only, with fsdp2 not at all."""
+    """Read a group's common prompt once per pass. Same losses and gradients up to float rounding; a
+    model where that is not so is trained as with false, which is TRL's own path, and says why. With
+    fsdp2 it does not act."""
+    whole_groups: bool = False
+    """Each optimizer step takes whole groups of the rollouts that it shares with other steps, and
+    each micro-batch as few prompts as it can; TRL deals out single rollouts. Shared prompts then
+    save in full with several updates_per_rollout or micro-batches."""
     checkpoint_every: Positive
     """In optimizer steps; a multiple of updates_per_rollout, since only there resume is exact."""
 

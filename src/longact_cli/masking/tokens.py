@@ -46,19 +46,44 @@ def prompt_keys(input_ids: Tensor, attention_mask: Tensor) -> list[bytes]:
     return [ids[kept].numpy().tobytes() for ids, kept in rows]
 
 
+class LeftAligned(NamedTuple):
+    """A batch whose rows begin with their tokens.
+
+    Attributes:
+        ids: [batch, longest row].
+        kept: Bool, as `ids`, True = token.
+        columns: As `ids`; where each stood before.
+    """
+
+    ids: Tensor
+    kept: Tensor
+    columns: Tensor
+
+
+def left_aligned(input_ids: Tensor, attention_mask: Tensor) -> LeftAligned:
+    """Move the padding of [batch, time] behind the tokens and cut what is padding in every row."""
+    kept = attention_mask.bool()
+    columns = (~kept).to(torch.int8).argsort(dim=1, stable=True)[:, : int(kept.sum(dim=1).max())]
+    return LeftAligned(input_ids.gather(1, columns), kept.gather(1, columns), columns)
+
+
 class PromptMatcher:
     """Finds prompts at the start of the rows of a training forward, each once.
 
-    A trainer puts [prompt, completion] into a row, with the prompt batch's own padding or without
-    the columns that are padding in every row (packed batches). Both are recognised.
+    A trainer puts [prompt, completion] into a row, with the prompt batch's own padding, without the
+    columns that are padding in every row, or with the padding behind the prompt (packed batches).
     """
 
     def __init__(self, input_ids: Tensor, attention_mask: Tensor, *, fresh: Sequence[int]) -> None:
         """Look for the rows `fresh` of a prompt batch, [batch, time]."""
-        kept = attention_mask.bool().cpu()
-        ids = input_ids.cpu()
+        ids, kept = input_ids.cpu(), attention_mask.bool().cpu()
         columns = kept.any(dim=0)
-        self._layouts = [(ids, kept), (ids[:, columns], kept[:, columns])]
+        packed = left_aligned(ids, kept)
+        self._layouts = [
+            (ids, kept),
+            (ids[:, columns], kept[:, columns]),
+            (packed.ids, packed.kept),
+        ]
         self._missing = list(fresh)
 
     @property
@@ -69,18 +94,25 @@ class PromptMatcher:
     def __call__(self, input_ids: Tensor, attention_mask: Tensor | None) -> TokenSelection | None:
         """Return where missing prompts lie in a forward's input, [batch, time]; None if nowhere."""
         seen = input_ids.cpu()
-        for ids, kept in self._layouts:
-            width = ids.shape[1]
-            index = {ids[row].numpy().tobytes(): row for row in reversed(self._missing)}
-            found: dict[int, int] = {}
-            for place, row_ids in enumerate(seen[:, :width]):
-                row = index.pop(row_ids.contiguous().numpy().tobytes(), None)
-                if row is not None and row_ids.shape[0] == width:
-                    found[place] = row
-            if found:
-                self._missing = [row for row in self._missing if row not in found.values()]
-                return TokenSelection.of(tuple(found), kept[list(found.values())])
-        return None
+        best = max(self._layouts, key=lambda layout: len(self._found(seen, layout[0])))
+        found = self._found(seen, best[0])
+        if not found:
+            return None
+        self._missing = [row for row in self._missing if row not in found.values()]
+        return TokenSelection.of(tuple(found), best[1][list(found.values())])
+
+    def _found(self, seen: Tensor, ids: Tensor) -> dict[int, int]:
+        """Return where in a forward's rows, [batch, time], which missing rows of `ids` lie."""
+        width = ids.shape[1]
+        if seen.shape[1] < width:
+            return {}
+        index = {ids[row].numpy().tobytes(): row for row in reversed(self._missing)}
+        found: dict[int, int] = {}
+        for place, row_ids in enumerate(seen[:, :width].contiguous()):
+            row = index.pop(row_ids.numpy().tobytes(), None)
+            if row is not None:
+                found[place] = row
+        return found
 
 
 def all_tokens(input_ids: Tensor, attention_mask: Tensor | None) -> TokenSelection:

@@ -3,6 +3,8 @@
 Contract tests hold the few internals of TRL that this file counts on.
 """
 
+import functools
+import logging
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -16,17 +18,15 @@ from longact_cli.config.algorithm import AlgorithmConfig
 from longact_cli.masking.schedule import MaskSchedule
 from longact_cli.training.data import PromptRow
 from longact_cli.training.dynamic_sampling import DynamicSampler, RefillPrompts, Scored
+from longact_cli.training.groups import whole_groups
 from longact_cli.training.masked import StepMask, fit_to_sharding
+from longact_cli.training.prefix_support import attention_window, refusal
 from longact_cli.training.rollout import shared_prefix_rollout
-from longact_cli.training.shared_prefix import (
-    completion_log_probs,
-    pack,
-    shares_prompts,
-    supports_shared_prefix,
-)
+from longact_cli.training.shared_prefix import Scores, add_prefix_scores, pack, shares_prompts
 from longact_cli.training.token_selection import ScoredBatch, TokenSelection
 
 Batch = Mapping[str, Tensor]
+_LOG = logging.getLogger(__name__)
 
 
 class LongActGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
@@ -61,7 +61,8 @@ class LongActGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         arguments["callbacks"] = [self._step_mask.callback, *arguments.get("callbacks", ())]
         settings = arguments["args"]
         # Under FSDP2 a part of the model cannot be called by itself.
-        if algorithm.share_prompt_prefix and not (settings.use_vllm or settings.fsdp):
+        self._shares = algorithm.share_prompt_prefix and not settings.fsdp and _can_share(model)
+        if self._shares and not settings.use_vllm:
             arguments["rollout_func"] = shared_prefix_rollout
         with warnings.catch_warnings():
             # A contract test holds rollout_func; the reader of a log cannot act on the warning.
@@ -69,6 +70,7 @@ class LongActGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
             super().__init__(model=model, **arguments)
         self.remove_callback(PrinterCallback)
         fit_to_sharding(self)
+        self._share_passes()
         self._selection = TokenSelection(
             algorithm, seed=self.args.seed, accelerator=self.accelerator
         )
@@ -79,6 +81,16 @@ class LongActGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
             pad_token_id=self._tokenizer.pad_token_id,
             accelerator=self.accelerator,
         )
+
+    def _prepare_inputs(self, generation_batch: Any) -> Any:
+        """Take a micro-batch of the rollouts; new ones are dealt out in whole groups if asked."""
+        before = getattr(self, "_buffered_inputs", None)
+        inputs = super()._prepare_inputs(generation_batch)
+        rollouts: list[Batch] = getattr(self, "_buffered_inputs")  # noqa: B009 - untyped in TRL
+        if rollouts is before or not self._algorithm.whole_groups:
+            return inputs
+        self._buffered_inputs = whole_groups(rollouts)
+        return self._buffered_inputs[self._step % self.args.steps_per_generation]
 
     def compute_loss(
         self,
@@ -237,10 +249,9 @@ class LongActGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
 
         TRL scores every position of every sequence on devices without Triton, prompts included.
         """
-        if self._can_share(model, input_ids[:, : input_ids.shape[1] - logits_to_keep]):
-            result = self._score_all_shared(
-                model, input_ids, attention_mask, logits_to_keep, **keywords
-            )
+        prompt = input_ids.shape[1] - logits_to_keep
+        if self._shares_prompts_of(input_ids, attention_mask, prompt):
+            result = self._score_all_shared(model, input_ids, attention_mask, prompt, **keywords)
         else:
             result = super()._get_per_token_logps_and_entropies(
                 model, input_ids, attention_mask, logits_to_keep, *arguments, **keywords
@@ -254,14 +265,13 @@ class LongActGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         model: Any,
         input_ids: Tensor,
         attention_mask: Tensor,
-        logits_to_keep: int,
+        prompt: int,
         *,
         batch_size: int | None = None,
         compute_entropy: bool = False,
         **_: object,
     ) -> tuple[Tensor, Tensor | None, None]:
         size = batch_size or len(input_ids)
-        prompt = input_ids.shape[1] - logits_to_keep
         chunks = [
             self._score_shared(model, ids, mask, prompt)
             for ids, mask in zip(
@@ -271,18 +281,9 @@ class LongActGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         log_probs, entropies = (torch.cat(parts) for parts in zip(*chunks, strict=True))
         return log_probs, entropies if compute_entropy else None, None
 
-    def _can_share(self, model: Any, prompt_ids: Tensor) -> bool:
-        # Around a wrapped model (DDP) the base model would skip the wrapper's forward.
-        return (
-            self._algorithm.share_prompt_prefix
-            and self.accelerator.num_processes == 1
-            and supports_shared_prefix(model)
-            and shares_prompts(prompt_ids)
-        )
-
     def _score_shared(
         self, model: Any, input_ids: Tensor, attention_mask: Tensor, prompt: int
-    ) -> tuple[Tensor, Tensor]:
+    ) -> Scores:
         packed = pack(
             input_ids[:, :prompt],
             attention_mask[:, :prompt],
@@ -290,6 +291,41 @@ class LongActGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
             completion_mask=attention_mask[:, prompt:],
         )
         with self.accelerator.autocast():
-            return completion_log_probs(
-                model, packed, input_ids[:, prompt:], temperature=self.temperature
-            )
+            scores: Scores = model(shared_prefix=packed)
+        return scores
+
+    def _share_passes(self) -> None:
+        """Teach the policy and the reference model to score packed prompts."""
+        models = [self.model] if self.ref_model is None else [self.model, self.ref_model]
+        plain = [self.accelerator.unwrap_model(model) for model in models]
+        self._shares = self._shares and all(_can_share(model) for model in plain)
+        if self._shares:
+            for model in plain:
+                add_prefix_scores(model, temperature=self.temperature)
+        windows = [attention_window(model) for model in plain]
+        self._window_tokens = min((w for w in windows if w is not None), default=None)
+
+    def _shares_prompts_of(self, input_ids: Tensor, attention_mask: Tensor, prompt: int) -> bool:
+        if not self._shares:
+            return False
+        if self._window_tokens is not None and input_ids.shape[1] > self._window_tokens:
+            _say_once(f"the attention window of {self._window_tokens} tokens is shorter than they")
+            return False
+        return shares_prompts(input_ids[:, :prompt], attention_mask[:, :prompt])
+
+
+def _can_share(model: PreTrainedModel) -> bool:
+    """Return whether prompts can be shared exactly; if not, say why, once."""
+    why = refusal(model)
+    if why is not None:
+        _say_once(f"{type(model).__name__}: {why}")
+    return why is None
+
+
+@functools.cache
+def _say_once(why: str) -> None:
+    _LOG.warning(
+        "prompts are not shared (%s): every completion is scored with a prompt of its own, as in "
+        "TRL; algorithm.share_prompt_prefix=false says the same",
+        why,
+    )

@@ -4,7 +4,7 @@ import inspect
 
 import pytest
 import torch
-from transformers import Trainer
+from transformers import GenerationConfig, GenerationMixin, Trainer
 from trl import GRPOTrainer, SFTTrainer
 
 STATE = "read the new signature and adapt LongActGRPOTrainer in training/grpo.py"
@@ -100,6 +100,37 @@ def test_the_log_prob_kernel_scores_chosen_states() -> None:
     )
     entropy = -(log_p.exp() * log_p).sum(-1)
     assert outputs[1].tolist() == pytest.approx(entropy.tolist(), abs=1e-5)
+
+
+def test_the_attention_kernel_of_the_cpu_gives_and_takes_log_sum_exps() -> None:
+    kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+    names = [argument.name for argument in backward.default._schema.arguments]
+    assert names[4:6] == ["out", "logsumexp"], "adapt training/prefix_attention.py"
+    query, key = torch.randn(2, 1, 2, 3, 4).unbind()
+    _, lse = kernel(query, key, key, 0.0, False, scale=0.5)
+    expected = (query @ key.transpose(-1, -2) * 0.5).logsumexp(-1)
+    assert torch.allclose(lse, expected, atol=1e-5), "adapt training/prefix_attention.py"
+
+
+def test_transformers_completes_generation_settings_from_the_model_and_its_defaults() -> None:
+    defaults = GenerationConfig._get_default_generation_params()
+    assert {"repetition_penalty", "num_beams", "no_repeat_ngram_size"} <= set(defaults), (
+        "adapt _is_plain in training/rollout.py"
+    )
+    assert callable(GenerationMixin._prepare_generation_config), "adapt training/rollout.py"
+
+
+def test_a_mask_of_four_dimensions_is_handed_on_as_it_is() -> None:
+    from transformers import masking_utils
+
+    text = source(masking_utils._preprocess_mask_arguments)
+    assert "len(attention_mask.shape) == 4" in text, "adapt hidden_states in shared_prefix.py"
+
+
+def test_new_rollouts_replace_the_list_of_micro_batches() -> None:
+    text = source(GRPOTrainer._prepare_inputs)
+    assert "self._buffered_inputs = [" in text, "adapt _prepare_inputs in training/grpo.py"
 
 
 SELECTION = "Clip-Cov and KL-Cov act between the two: adapt LongActGRPOTrainer._compute_loss"
