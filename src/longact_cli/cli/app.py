@@ -3,6 +3,7 @@
 import typer
 
 from longact_cli.cli.ablate import ablate
+from longact_cli.cli.analyze import analyze
 from longact_cli.cli.cell import run_one
 from longact_cli.cli.config import app as config_app
 from longact_cli.cli.doctor import doctor
@@ -24,6 +25,7 @@ app.command("train")(train)
 app.command("ablate")(ablate)
 app.command("eval")(evaluate)
 app.command("report")(report)
+app.command("analyze")(analyze)
 app.command("status")(status)
 app.command("doctor")(doctor)
 app.add_typer(config_app)

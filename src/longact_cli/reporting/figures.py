@@ -38,6 +38,7 @@ def draw(
     paint: Callable[[Axes], None],
     formats: Sequence[str],
     provenance: Provenance,
+    size: tuple[float, float] = _SIZE_INCHES,
 ) -> tuple[tuple[str, bytes], ...]:
     """Return file name and bytes of the figure in each format; equal input gives equal bytes.
 
@@ -46,10 +47,11 @@ def draw(
         paint: Draws on the axes.
         formats: `pdf`, `png` or `svg`.
         provenance: Stored in the files' metadata.
+        size: Width and height in inches.
     """
     files = []
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
+        figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
         paint(figure.subplots())
         for suffix in formats:

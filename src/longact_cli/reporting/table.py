@@ -23,16 +23,18 @@ class Provenance(NamedTuple):
     study: str
     commits: tuple[str, ...]
     cells: tuple[str, ...]
+    models: tuple[str, ...] = ()
+    """Names and hashes of models, where the numbers come from models and not from cells."""
 
     def lines(self) -> tuple[str, ...]:
         """Return the provenance as lines of text without line breaks in them."""
-        cells = (digest[:12] for digest in self.cells)
+        cells = ", ".join(digest[:12] for digest in self.cells)
         lines = (
             f"command: {self.command}",
             f"longact: {self.version}",
             f"study: {self.study}",
             f"commits: {', '.join(self.commits) or 'not recorded'}",
-            f"cells: {', '.join(cells) or 'none'}",
+            f"models: {', '.join(self.models)}" if self.models else f"cells: {cells or 'none'}",
         )
         return tuple(" ".join(line.split()) for line in lines)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Run
+from mlflow.entities import Experiment, Run
 
 from longact_cli.files import read_json, read_lines
 from longact_cli.results import EvalResult, MetricPoint, SampleResult, Stage
@@ -67,7 +67,9 @@ def list_studies(uri: str) -> tuple[str, ...]:
         names, token = [], None
         while True:
             page = client.search_experiments(max_results=_PAGE, page_token=token)
-            names += [experiment.name for experiment in page if experiment.name != "Default"]
+            names += [
+                found.name for found in page if found.name != "Default" and _holds_cells(found)
+            ]
             token = page.token
             if not token:
                 return tuple(sorted(names))
@@ -200,6 +202,11 @@ def _artifact(uri: str, study: str, run_id: str, name: str) -> Iterator[Path]:
         if not found.is_file():
             raise TrackingError(f"run {run_id} at {uri} has no {name}; run the sweep again")
         yield found
+
+
+def _holds_cells(experiment: Experiment) -> bool:
+    """Return whether this is a study: analyses have an experiment of their own."""
+    return bool(experiment.tags.get("longact.kind") != "analysis")
 
 
 def _is_absent(uri: str) -> bool:

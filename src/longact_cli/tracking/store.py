@@ -1,11 +1,12 @@
 """The one writer: copies plans and cells from the disk to MLflow, as often as one likes."""
 
 import fcntl
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
@@ -34,6 +35,24 @@ _METRICS_PER_CALL = 1000
 _PARAMS_PER_CALL = 100
 
 T = TypeVar("T")
+
+
+class AnalysisRecord(NamedTuple):
+    """An analysis as MLflow keeps it.
+
+    Attributes:
+        digest: Of its settings and models: one run each.
+        name: Of the run.
+        command: The command line.
+        params: Settings.
+        metrics: Numbers.
+    """
+
+    digest: str
+    name: str
+    command: str
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
 
 
 class TrackingStore:
@@ -96,6 +115,33 @@ class TrackingStore:
             self._send_tags(run, tags)
             if run.data.tags.get(_REPLICATED) != replicated_mark(status):
                 self._replicate(run, cell, directory, status)
+
+    def log_analysis(self, record: AnalysisRecord, folder: Path) -> str:
+        """Return the run of an analysis, with its settings, numbers and files.
+
+        The same analysis again has the same run.
+
+        Raises:
+            TrackingError: MLflow failed.
+        """
+        tags = {
+            "longact.kind": "analysis",
+            "longact.analysis": record.digest,
+            "longact.command": record.command,
+        }
+        with translated(self._uri):
+            self._client.set_experiment_tag(self._experiment, "longact.kind", "analysis")
+            run = self._find_or_create("longact.analysis", record.name, tags)
+            run_id = str(run.info.run_id)
+            self._send_tags(run, tags)
+            self._send_params(run, record.params)
+            now = int(time.time() * 1000)
+            points = [Metric(key, value, now, 0) for key, value in record.metrics.items()]
+            for part in _parts(points, _METRICS_PER_CALL):
+                self._client.log_batch(run_id, metrics=part)
+            self._client.log_artifacts(run_id, str(folder))
+            self._client.set_terminated(run_id, "FINISHED")
+        return run_id
 
     def _replicate(self, run: Run, cell: Cell, directory: CellDir, status: Status) -> None:
         run_id = str(run.info.run_id)

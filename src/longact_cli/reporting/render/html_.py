@@ -5,7 +5,7 @@ from html import escape
 
 from longact_cli.reporting.table import Column, Entry, Section, Table
 
-_STYLE = """
+STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; color: #1a1a1a; }
 table { border-collapse: collapse; border-top: 2px solid; border-bottom: 2px solid; }
 caption { text-align: left; font-size: 1.2rem; font-weight: 600; padding-bottom: .5rem; }
@@ -27,13 +27,9 @@ def to_html(table: Table) -> str:
             "<!doctype html>",
             '<html lang="en">',
             f'<head><meta charset="utf-8"><title>{title}</title>',
-            f"<style>\n{_STYLE}\n</style></head>",
+            f"<style>\n{STYLE}\n</style></head>",
             "<body>",
-            f"<table>\n<caption>{title}</caption>",
-            _head(table),
-            "<tbody>",
-            *(line for section in table.sections for line in _section(table, section)),
-            "</tbody>\n</table>",
+            grid(table),
             "<footer>",
             _list("Notes", table.notes),
             _list("Missing", table.missing),
@@ -41,6 +37,19 @@ def to_html(table: Table) -> str:
             "<pre>" + "\n".join(escape(line) for line in table.provenance.lines()) + "</pre>",
             "</footer>",
             "</body>\n</html>\n",
+        ]
+    )
+
+
+def grid(table: Table) -> str:
+    """Return the table alone, to be put into a page."""
+    return "\n".join(
+        [
+            f"<table>\n<caption>{escape(table.title)}</caption>",
+            _head(table),
+            "<tbody>",
+            *(line for section in table.sections for line in _section(table, section)),
+            "</tbody>\n</table>",
         ]
     )
 
