@@ -157,10 +157,13 @@ def _sets(
 
 
 def _shown(settings: AnalysisSettings, sets: Sequence[RowSet]) -> list[RowSet]:
-    """Return the sets of the overlap matrix: everything once, what repeats by seed only once."""
+    """Return the sets of the overlap matrix, salient ones first.
+
+    What is not salient rows at the first site by the first statistic is shown for one seed only.
+    """
     usual = (settings.sites[0], settings.statistics[0])
     first = (settings.subjects[0].label, "long", settings.seeds[0])
-    return [
+    shown = [
         s
         for s in sets
         if s.prompt == NO_PROMPT
@@ -170,6 +173,7 @@ def _shown(settings: AnalysisSettings, sets: Sequence[RowSet]) -> list[RowSet]:
             or (s.subject, s.context, s.seed) == first
         )
     ]
+    return sorted(shown, key=lambda s: (s.strategy != SALIENT, s.strategy == CHANGED))
 
 
 def _measures(

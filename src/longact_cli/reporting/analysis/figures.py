@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter, PercentFormatter
 
 from longact_cli.analysis import bins
 from longact_cli.analysis.measures import Floats, top_mass
@@ -79,6 +79,9 @@ def paint_histogram(lines: Sequence[Line]) -> Paint:
             )
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("|activation|")
         axes.set_ylabel("share of activations\nper quarter of an octave, all layers")
         axes.legend()
