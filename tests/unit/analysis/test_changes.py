@@ -1,0 +1,75 @@
+"""How far rows moved between two checkpoints, and where runs are found in a store."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from longact_cli.analysis import sources
+from longact_cli.analysis.changes import relative_change, row_change
+from longact_cli.errors import ConfigError, NotFoundError
+
+
+def test_relative_change_is_the_norm_of_the_difference_over_the_norm_before() -> None:
+    before = torch.tensor([[3.0, 4.0], [0.0, 2.0], [0.0, 0.0], [1.0, 1.0]])
+    after = torch.tensor([[3.0, 9.0], [0.0, 2.0], [0.0, 0.5], [0.0, 1.0]])
+    expected = [1.0, 0.0, 0.5, 0.5**0.5]  # a row that was zero: its absolute change
+    assert relative_change(before, after).tolist() == pytest.approx(expected)
+
+
+@pytest.fixture
+def pair(tiny_checkpoint: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """A checkpoint and a copy in which row 5 of one query matrix is doubled."""
+    after = tmp_path / "after"
+    shutil.copytree(tiny_checkpoint, after)
+    weights = load_file(after / "model.safetensors")
+    weights["model.layers.1.self_attn.q_proj.weight"][5] *= 2.0
+    save_file(weights, after / "model.safetensors", metadata={"format": "pt"})
+    return tiny_checkpoint, after
+
+
+def test_only_the_row_that_moved_has_changed(pair: tuple[Path, Path]) -> None:
+    found = row_change(sources.change_between(*pair))
+    assert found.label == "checkpoint to after"
+    moved = {
+        (name, int(row))
+        for name, values in found.relative.items()
+        for row in values.nonzero().flatten()
+    }
+    name = "model.layers.1.self_attn.q_proj.weight"
+    assert moved == {(name, 5)}
+    assert float(found.relative[name][5]) == pytest.approx(1.0)
+
+
+def test_two_equal_checkpoints_have_nothing_to_compare(tiny_checkpoint: Path) -> None:
+    change = sources.change_between(tiny_checkpoint, tiny_checkpoint)
+    with pytest.raises(ConfigError, match="have the same query and key weights"):
+        row_change(change)
+
+
+def test_a_folder_of_checkpoints_is_taken_step_by_step(tmp_path: Path) -> None:
+    for step in (10, 2):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+    names = [Path(path).name for path in sources.expand_folder(str(tmp_path))]
+    assert names == ["checkpoint-2", "checkpoint-10"]
+    assert sources.expand_folder("micro") == ("micro",)
+
+
+def test_models_of_one_name_are_told_apart_by_their_parents(tmp_path: Path) -> None:
+    folders = [tmp_path / run / "model" for run in ("one", "two")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
+    models = [sources.folder_model(folder) for folder in folders]
+    assert [s.label for s in sources.label_models(models)] == ["one/model", "two/model"]
+    with pytest.raises(ConfigError, match="'one/model' twice"):
+        sources.label_models([models[0], models[0]])
+
+
+def test_a_store_without_the_run_says_where_to_look(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="see longact status"):
+        sources.cell_steps(tmp_path, "abc")
+    with pytest.raises(NotFoundError, match="longact ablate --study mine"):
+        sources.study_changes(tmp_path, "mine")
