@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from longact_cli.analysis import overlap
 from longact_cli.analysis.changes import RowChange, row_change
@@ -14,7 +15,7 @@ from longact_cli.analysis.row_sets import (
     SALIENT,
     RowSet,
     budget_of,
-    changed_set,
+    changed_sets,
     prompt_sets,
     salient_sets,
     strategy_sets,
@@ -113,8 +114,8 @@ def _compare(
     budget = budget_of(settings, matrices)
     draws = [draw for found in measured for draw in found.draws]
     pooled = pool_seeds(draws)
-    changed = [changed_set(change, budget) for change in changes]
-    sets = [*_sets(settings, measured, budget), *changed]
+    changed = [changed_sets(change, budget) for change in changes]
+    sets = [*_sets(settings, measured, budget), *chain.from_iterable(changed)]
     overlaps = tuple(
         row
         for comparison in overlap.comparisons(sets)
@@ -145,14 +146,14 @@ def _compare(
 def _sets(
     settings: AnalysisSettings, measured: Sequence[Measured], budget: Budget
 ) -> Iterator[RowSet]:
-    """Yield all sets; other strategies and single prompts only at the first site."""
+    """Yield all sets; single prompts at the first site only, strategies for the first model."""
     for found in measured:
         for draw in found.draws:
             yield from salient_sets(draw, settings, budget)
             if draw.site != settings.sites[0]:
                 continue
             yield from prompt_sets(draw, settings, budget)
-            if draw.context.name == "long":
+            if draw.context.name == "long" and draw.subject == settings.subjects[0].label:
                 yield from strategy_sets(draw, found.scores, settings, budget)
 
 
@@ -226,17 +227,20 @@ def _channels(
                 )
 
 
-def _changed(change: RowChange, chosen: RowSet) -> Iterator[ChangedRow]:
-    for matrix in change.matrices:
-        moved = change.relative[matrix.name].tolist()
-        top = chosen.mask[matrix.name].tolist()
-        for row, (value, among) in enumerate(zip(moved, top, strict=True)):
-            yield ChangedRow(
-                change.label,
-                matrix.layer,
-                matrix.kind,
-                row // matrix.head_dim,
-                row,
-                value,
-                int(among),
-            )
+def _changed(change: RowChange, chosen: Sequence[RowSet]) -> Iterator[ChangedRow]:
+    for found in chosen:
+        moves = change.by_measure["relative" if found.statistic == "relative" else "absolute"]
+        for matrix in change.matrices:
+            moved = moves[matrix.name].tolist()
+            top = found.mask[matrix.name].tolist()
+            for row, (value, among) in enumerate(zip(moved, top, strict=True)):
+                yield ChangedRow(
+                    change.label,
+                    found.statistic,
+                    matrix.layer,
+                    matrix.kind,
+                    row // matrix.head_dim,
+                    row,
+                    value,
+                    int(among),
+                )

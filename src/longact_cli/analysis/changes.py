@@ -1,7 +1,7 @@
 """Which rows of the query and key matrices a training run changed."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,9 @@ from longact_cli.masking.structure import find_projections
 from longact_cli.masking.types import SaliencyMap
 from longact_cli.models.loading import load_model, local_checkpoint
 
+Measure = Literal["relative", "absolute"]
+MEASURES: tuple[Measure, ...] = get_args(Measure)
+
 
 class RowChange(NamedTuple):
     """How far each row moved between two checkpoints.
@@ -22,13 +25,12 @@ class RowChange(NamedTuple):
     Attributes:
         label: Name of the run.
         matrices: Of the model.
-        relative: ||after - before|| / ||before|| per row, float32 [rows] by matrix; a row that was
-            zero counts with its absolute change.
+        by_measure: `relative` and `absolute`, see `row_moves`: float32 [rows] by matrix.
     """
 
     label: str
     matrices: tuple[Matrix, ...]
-    relative: SaliencyMap
+    by_measure: Mapping[Measure, SaliencyMap]
 
 
 def row_change(change: Change) -> RowChange:
@@ -40,17 +42,36 @@ def row_change(change: Change) -> RowChange:
     matrices, before = _weights(change.before)
     others, after = _weights(change.after)
     check_same_layout(matrices, others, f"the checkpoints of {change.label}")
-    relative = {name: relative_change(rows, after[name]) for name, rows in before.items()}
-    if not any(bool(values.any()) for values in relative.values()):
+    moves = {name: row_moves(rows, after[name]) for name, rows in before.items()}
+    if not any(bool(found.absolute.any()) for found in moves.values()):
         raise ConfigError(
             f"the checkpoints of {change.label} have the same query and key weights; give the "
             "checkpoints before and after a run that trains them"
         )
-    return RowChange(change.label, matrices, relative)
+    by_measure: Mapping[Measure, SaliencyMap] = {
+        "relative": {name: found.relative for name, found in moves.items()},
+        "absolute": {name: found.absolute for name, found in moves.items()},
+    }
+    return RowChange(change.label, matrices, by_measure)
 
 
-def relative_change(before: Tensor, after: Tensor) -> Tensor:
-    """Return ||after - before|| / ||before|| of each row, float32 [rows].
+class RowMoves(NamedTuple):
+    """How far the rows of one matrix moved, float32 [rows] each.
+
+    Attributes:
+        relative: ||after - before|| / ||before||; of a row that was zero, its absolute change.
+        absolute: ||after - before||.
+    """
+
+    relative: Tensor
+    absolute: Tensor
+
+
+def row_moves(before: Tensor, after: Tensor) -> RowMoves:
+    """Return how far each row moved.
+
+    Adam moves all entries of a weight by similar steps, so that the largest relative change is
+    often that of the smallest row: hence both measures.
 
     Args:
         before: [rows, features].
@@ -58,8 +79,7 @@ def relative_change(before: Tensor, after: Tensor) -> Tensor:
     """
     size = before.float().norm(dim=1)
     moved = (after.float() - before.float()).norm(dim=1)
-    relative: Tensor = moved / torch.where(size > 0, size, torch.ones_like(size))
-    return relative
+    return RowMoves(moved / torch.where(size > 0, size, torch.ones_like(size)), moved)
 
 
 def _weights(config: ModelConfig) -> tuple[tuple[Matrix, ...], dict[str, Tensor]]:

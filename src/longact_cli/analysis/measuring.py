@@ -95,7 +95,8 @@ def _scores(
     settings: AnalysisSettings, subject: Subject, work: _Work, finished: Finished
 ) -> Scores:
     wanda: dict[int, SaliencyMap] = {}
-    for seed in settings.seeds if "wanda" in settings.strategies else ():
+    is_first = subject.label == settings.subjects[0].label
+    for seed in settings.seeds if is_first and "wanda" in settings.strategies else ():
         prompts = work.drawn[settings.contexts[0], seed]
         rms = input_rms(work.model, work.projections, prompts, finished)
         wanda[seed] = _on_cpu(wanda_scores(work.projections, rms))

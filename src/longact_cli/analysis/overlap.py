@@ -49,7 +49,7 @@ def comparisons(sets: Sequence[RowSet]) -> tuple[Comparison, ...]:
         *_differing("site", "site", salient, name),
         *_grouped("strategy", _against_salient(salient, others), name),
         *_grouped("changed", [*product(changed, salient + others)], name),
-        *_grouped("changed", [*combinations(changed, 2)], name),
+        *_grouped("changed", _between_runs(changed), name),
     ]
     return tuple(found)
 
@@ -68,7 +68,8 @@ class _Namer:
 
     def __call__(self, rows: RowSet) -> str:
         if rows.strategy == CHANGED:
-            return f"{CHANGED} by {rows.subject}" if self._runs > 1 else CHANGED
+            run = f" by {rows.subject}" if self._runs > 1 else ""
+            return f"{CHANGED}{run}, {rows.statistic}"
         free = rows.strategy in ("random", "weight")  # no activation decides
         told = [rows[place] for place in self._told]
         words = [rows.strategy, *(w for w in told if not (free and w == rows.context))]
@@ -95,6 +96,15 @@ def _against_salient(
         (one, other)
         for one, other in product(salient, others)
         if one[1:place] == other[1:place] and one[place + 1 :] == other[place + 1 :]
+    ]
+
+
+def _between_runs(changed: Sequence[RowSet]) -> list[tuple[RowSet, RowSet]]:
+    """Pair what two runs changed, by one measure, and the two measures of one run."""
+    return [
+        (one, other)
+        for one, other in combinations(changed, 2)
+        if (one.subject == other.subject) != (one.statistic == other.statistic)
     ]
 
 
@@ -265,6 +275,7 @@ def _labels(sets: Sequence[RowSet]) -> tuple[str, ...]:
     for rows in sets:
         words = [rows.subject] if subjects > 1 or rows.strategy == CHANGED else []
         words += [] if rows.strategy == SALIENT else [rows.strategy]
+        words += [rows.statistic] if rows.strategy == CHANGED else []
         if rows.strategy == SALIENT:
             words += [str(rows.context), f"seed {rows.seed}"]
             words += [rows.site] if rows.site != usual.site else []

@@ -1,7 +1,7 @@
 """The prompts of an analysis: long and short ones, drawn anew for each seed."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -47,17 +47,13 @@ def prompt_draw(settings: AnalysisSettings, tokenizer: PreTrainedTokenizerBase) 
     """
     if settings.files.long is None:
         return lambda context, seed: _generated(settings, tokenizer, context=context, seed=seed)
-    long = read_prompts(settings.files.long, "--data")
-    short = long
+    long = short = _StoredTexts("--data", settings.files.long, settings)
     if settings.files.short is not None:
-        short = read_prompts(settings.files.short, "--short-data")
-    by_context = {
-        "long": _StoredTexts(settings.files.long, long),
-        "short": _StoredTexts(settings.files.short or settings.files.long, short),
-    }
+        short = _StoredTexts("--short-data", settings.files.short, settings)
+    by_context = {"long": long, "short": short}
 
     def draw(context: Context, seed: int) -> tuple[Prompt, ...]:
-        drawn = by_context[context.name].draw(settings.prompts, seed)
+        drawn = by_context[context.name].draw(seed)
         found = tuple(
             Prompt(name, _cut(text, tokenizer, max_tokens=context.length)) for name, text in drawn
         )
@@ -74,16 +70,25 @@ def prompt_draw(settings: AnalysisSettings, tokenizer: PreTrainedTokenizerBase) 
 
 
 class _StoredTexts:
-    """Texts of a file, drawn without replacement; a seed draws the same lines for any length."""
+    """Texts of a file; no two seeds draw the same line, and both lengths draw the same ones."""
 
-    def __init__(self, path: Path, texts: Sequence[str]) -> None:
+    def __init__(self, key: str, path: Path, settings: AnalysisSettings) -> None:
         self._name = path.stem
-        self._texts = texts
+        self._texts = read_prompts(path, key)
+        self._seeds, self._count = settings.seeds, settings.prompts
+        needed = len(self._seeds) * self._count
+        if len(self._texts) < needed:
+            raise ConfigError(
+                f"{key} is {path}; it holds {len(self._texts)} prompts, and {len(self._seeds)} "
+                f"draws of {self._count} that share none take {needed}: lower --prompts or --seeds"
+            )
 
-    def draw(self, count: int, seed: int) -> list[tuple[str, str]]:
+    def draw(self, seed: int) -> list[tuple[str, str]]:
         lines = list(range(len(self._texts)))
-        Random(f"analysis prompts {seed}").shuffle(lines)
-        return [(f"{self._name}/{line}", self._texts[line]) for line in lines[:count]]
+        Random(f"analysis prompts {self._seeds}").shuffle(lines)
+        first = self._seeds.index(seed) * self._count
+        chosen = lines[first : first + self._count]
+        return [(f"{self._name}/{line}", self._texts[line]) for line in chosen]
 
 
 def _cut(text: str, tokenizer: PreTrainedTokenizerBase, *, max_tokens: int) -> Tensor:

@@ -6,7 +6,8 @@ from typing import NamedTuple
 from longact_cli.analysis.changes import RowChange
 from longact_cli.analysis.profile import Draw, Matrix
 from longact_cli.analysis.settings import AnalysisSettings, ContextName
-from longact_cli.masking.ranking import Budget
+from longact_cli.errors import ConfigError
+from longact_cli.masking.ranking import Budget, updated_count
 from longact_cli.masking.strategies import select_rows, step_generator
 from longact_cli.masking.types import SaliencyMap, UpdateMask
 
@@ -24,7 +25,7 @@ class RowSet(NamedTuple):
         context: long or short; empty for sets that no activation decides.
         seed: Of the prompts; None for sets that no activation decides.
         site: Where activations were read.
-        statistic: What made saliency of them.
+        statistic: What made saliency of them; of changed rows, how change was measured.
         prompt: Number of a single prompt, or -1 for all.
     """
 
@@ -53,7 +54,17 @@ class Scores(NamedTuple):
 
 
 def budget_of(settings: AnalysisSettings, matrices: Sequence[Matrix]) -> Budget:
-    """Return how many rows a set has: the same fraction of each matrix."""
+    """Return how many rows a set has: the same fraction of each matrix.
+
+    Raises:
+        ConfigError: That is no row of some matrix.
+    """
+    fewest = min(matrix.rows for matrix in matrices)
+    if not updated_count(settings.sparsity, fewest):
+        raise ConfigError(
+            f"--sparsity is {settings.sparsity:g}; a matrix with {fewest} rows has none in the "
+            f"set: give at least {1 / fewest:.2g}"
+        )
     return Budget(settings.sparsity, head_dims={m.name: m.head_dim for m in matrices})
 
 
@@ -115,6 +126,9 @@ def strategy_sets(
     ]
 
 
-def changed_set(change: RowChange, budget: Budget) -> RowSet:
-    """Return the rows that moved farthest, relative to their size."""
-    return RowSet(select_rows(SALIENT, change.relative, budget), change.label, CHANGED)
+def changed_sets(change: RowChange, budget: Budget) -> list[RowSet]:
+    """Return the rows that moved farthest, relative to their size and in absolute terms."""
+    return [
+        RowSet(select_rows(SALIENT, moved, budget), change.label, CHANGED, statistic=measure)
+        for measure, moved in change.by_measure.items()
+    ]

@@ -195,20 +195,22 @@ class ChangedRow(NamedTuple):
 
     Attributes:
         run: Label of the pair.
+        measure: relative or absolute.
         layer: From 0.
         kind: q or k.
         head: From 0.
         row: Of the matrix, from 0.
-        relative_change: ||after - before|| / ||before||.
+        change: ||after - before||, divided by ||before|| where the measure is relative.
         changed: 1 if the row is among the most changed, at the analysis's sparsity.
     """
 
     run: str
+    measure: str
     layer: int
     kind: str
     head: int
     row: int
-    relative_change: float
+    change: float
     changed: int
 
 

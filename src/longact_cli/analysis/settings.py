@@ -59,7 +59,7 @@ class AnalysisSettings:
         contexts: The long and the short one.
         sites: Where activations are read; tables of masks use the first.
         statistics: How a channel's activations become one number; masks use the first.
-        strategies: Some of `COMPARABLE`.
+        strategies: Some of `COMPARABLE`; taken on the first model.
         sparsity: Fraction of rows in every set of rows, as in `mask.sparsity`.
         prompts: Prompts per context and seed.
         seeds: Prompt draws.
@@ -84,12 +84,13 @@ class AnalysisSettings:
     @property
     def forward_passes(self) -> int:
         """How often a prompt goes through a model."""
-        per_seed = len(self.contexts) * len(self.sites) + ("wanda" in self.strategies)
-        return len(self.subjects) * len(self.seeds) * self.prompts * per_seed
+        per_seed = len(self.subjects) * len(self.contexts) * len(self.sites)
+        return len(self.seeds) * self.prompts * (per_seed + ("wanda" in self.strategies))
 
     @property
     def tokens(self) -> int:
         """Upper bound on the tokens that go through models."""
         lengths = sum(context.length for context in self.contexts) * len(self.sites)
         extra = self.contexts[0].length if "wanda" in self.strategies else 0
-        return len(self.subjects) * len(self.seeds) * self.prompts * (lengths + extra)
+        per_seed = len(self.subjects) * lengths + extra
+        return len(self.seeds) * self.prompts * per_seed

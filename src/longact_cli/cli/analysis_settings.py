@@ -93,8 +93,8 @@ def settings_from(asked: Asked, runs_dir: Path) -> "AnalysisSettings":
 def _check_numbers(asked: Asked) -> None:
     if not 0 < asked.sparsity < 1:
         raise ConfigError(
-            f"--sparsity is {asked.sparsity}; it must lie between 0 and 1 (all rows, or none, "
-            "overlap with nothing to learn from): 0.3 is the paper's"
+            f"--sparsity is {asked.sparsity}; it must lie above 0 and below 1, since all rows "
+            "always agree: the paper uses 0.3"
         )
     for name, value in (
         ("--prompts", asked.prompts),

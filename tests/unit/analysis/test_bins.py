@@ -1,7 +1,6 @@
 """Histograms in log2: what is read from them stays within one bin of the exact number."""
 
 import numpy as np
-import pytest
 import torch
 
 from longact_cli.analysis import bins

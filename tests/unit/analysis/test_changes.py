@@ -8,15 +8,17 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from longact_cli.analysis import sources
-from longact_cli.analysis.changes import relative_change, row_change
+from longact_cli.analysis.changes import row_change, row_moves
 from longact_cli.errors import ConfigError, NotFoundError
 
 
-def test_relative_change_is_the_norm_of_the_difference_over_the_norm_before() -> None:
+def test_rows_move_by_the_norm_of_the_difference_also_relative_to_the_norm_before() -> None:
     before = torch.tensor([[3.0, 4.0], [0.0, 2.0], [0.0, 0.0], [1.0, 1.0]])
     after = torch.tensor([[3.0, 9.0], [0.0, 2.0], [0.0, 0.5], [0.0, 1.0]])
-    expected = [1.0, 0.0, 0.5, 0.5**0.5]  # a row that was zero: its absolute change
-    assert relative_change(before, after).tolist() == pytest.approx(expected)
+    found = row_moves(before, after)
+    assert found.absolute.tolist() == [5.0, 0.0, 0.5, 1.0]
+    # The third row was zero: its absolute change.
+    assert found.relative.tolist() == pytest.approx([1.0, 0.0, 0.5, 0.5**0.5])
 
 
 @pytest.fixture
@@ -35,12 +37,12 @@ def test_only_the_row_that_moved_has_changed(pair: tuple[Path, Path]) -> None:
     assert found.label == "checkpoint to after"
     moved = {
         (name, int(row))
-        for name, values in found.relative.items()
+        for name, values in found.by_measure["relative"].items()
         for row in values.nonzero().flatten()
     }
     name = "model.layers.1.self_attn.q_proj.weight"
     assert moved == {(name, 5)}
-    assert float(found.relative[name][5]) == pytest.approx(1.0)
+    assert float(found.by_measure["relative"][name][5]) == pytest.approx(1.0)
 
 
 def test_two_equal_checkpoints_have_nothing_to_compare(tiny_checkpoint: Path) -> None:

@@ -65,15 +65,21 @@ def test_other_strategies_are_compared_with_salient_rows_of_the_same_draw() -> N
     }
 
 
-def test_changed_rows_are_compared_with_every_set_and_with_each_other() -> None:
-    runs = [RowSet({"a": rows(0), "b": rows(1)}, name, "changed") for name in ("run 1", "run 2")]
+def changed(run: str, measure: str) -> RowSet:
+    return RowSet({"a": rows(0, 3), "b": rows(0, 1)}, run, "changed", statistic=measure)
+
+
+def test_changed_rows_are_compared_with_every_set_and_between_runs() -> None:
+    runs = [
+        changed("run 1", "relative"),
+        changed("run 1", "absolute"),
+        changed("run 2", "relative"),
+    ]
     sets = [salient(rows(0, 1)), salient(rows(0, 1), strategy="lowest"), *runs]
     found = {(c.first, c.second) for c in comparisons(sets) if c.name == "changed"}
-    assert found == {
-        ("changed by run 1", "salient"), ("changed by run 2", "salient"),
-        ("changed by run 1", "lowest"), ("changed by run 2", "lowest"),
-        ("changed by run 1", "changed by run 2"),
-    }  # fmt: skip
+    names = [f"changed by {run.subject}, {run.statistic}" for run in runs]
+    against = {(name, other) for name in names for other in ("salient", "lowest")}
+    assert found == against | {(names[0], names[1]), (names[0], names[2])}
 
 
 def test_overlap_is_averaged_over_pairs_for_each_matrix_and_head() -> None:
@@ -109,9 +115,9 @@ def test_the_matrix_of_sets_leaves_out_single_prompts_and_names_what_differs() -
         salient(rows(1, 2), context="short", site="proj"),
         salient(rows(0), prompt=0),
         salient(rows(2, 3), strategy="lowest"),
-        RowSet({"a": rows(0, 3), "b": rows(0, 1)}, "run", "changed"),
+        changed("run", "relative"),
     ]
     found = matrix_of_sets(sets, MATRICES)
-    assert found.labels == ("long seed 0", "short seed 0 proj", "lowest", "run changed")
+    assert found.labels == ("long seed 0", "short seed 0 proj", "lowest", "run changed relative")
     assert found.jaccard[0][1] == pytest.approx((1 / 3 + 1) / 2)
     assert [found.jaccard[i][i] for i in range(4)] == [1.0] * 4

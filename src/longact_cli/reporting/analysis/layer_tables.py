@@ -116,11 +116,13 @@ def _by_place(
 
 def changed_table(found: Analysis, provenance: Provenance) -> Table:
     """Return how far rows moved in each layer, and whether the salient rows moved most."""
-    runs = grouped(found.changed, lambda row: (row.run, row.kind))
-    several = len({run for run, _ in runs}) > 1
+    runs = grouped(found.changed, lambda row: (row.run, row.measure, row.kind))
+    several = len({run for run, _, _ in runs}) > 1
     usual = (found.settings.subjects[0].label, found.settings.sites[0])
     notes = (
-        "Change: ||after - before|| / ||before|| of a row of the weight. Gini: of the changes.",
+        "Change of a row of the weight: absolute, ||after - before||; relative, divided by "
+        "||before||. Adam moves all entries by similar steps, so that the largest relative change "
+        "is often that of the smallest row. Gini: of the changes.",
         "Jaccard: of the rows that changed most with the rows that are salient, for "
         f"{found.settings.subjects[0].label}, all seeds; weights only, biases are left out.",
     )
@@ -130,13 +132,18 @@ def changed_table(found: Analysis, provenance: Provenance) -> Table:
         columns=_CHANGED,
         sections=tuple(
             Section(
-                f"{run}: {KINDS[kind]}",
+                f"{run}: {KINDS[kind]}, {measure} change",
                 tuple(
-                    _changed_row(found, moved, f"changed by {run}" if several else "changed", usual)
+                    _changed_row(
+                        found,
+                        moved,
+                        f"changed by {run}, {measure}" if several else f"changed, {measure}",
+                        usual,
+                    )
                     for moved in grouped(rows, lambda row: row.layer).values()
                 ),
             )
-            for (run, kind), rows in runs.items()
+            for (run, measure, kind), rows in runs.items()
         ),
         notes=notes,
         missing=(),
@@ -147,7 +154,7 @@ def changed_table(found: Analysis, provenance: Provenance) -> Table:
 def _changed_row(
     found: Analysis, moved: Sequence[ChangedRow], first: str, usual: tuple[str, str]
 ) -> tuple[Entry, ...]:
-    values = np.asarray([row.relative_change for row in moved])
+    values = np.asarray([row.change for row in moved])
     overlaps = [
         row
         for row in found.overlaps
