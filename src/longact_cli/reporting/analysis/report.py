@@ -137,10 +137,11 @@ def _files(
     from longact_cli.reporting.analysis.gallery import draw_files, figures  # imports matplotlib
 
     shown = figures(found)
+    embedded = ["svg"] if "html" in formats and "svg" not in pictures else []
+    drawn = dict(draw_files(shown, [*pictures, *embedded], provenance))
     if pictures:
-        yield from draw_files(shown, pictures, provenance)
+        yield from ((n, data) for n, data in drawn.items() if not n.endswith(tuple(embedded)))
     if "html" in formats:
-        drawn = dict(draw_files(shown, ["svg"], provenance))
         by_caption = {figure.caption: drawn[f"{figure.name}.svg"] for figure in shown}
         subjects = ", ".join(subject.label for subject in found.settings.subjects)
         content = page(f"Query and key activations: {subjects}", tables, by_caption, provenance)

@@ -3,14 +3,14 @@
 import json
 from dataclasses import asdict
 
-from longact_cli.reporting.table import Table
+from longact_cli.reporting.table import Provenance, Table
 
 
 def to_json(table: Table) -> str:
     """Return the table; scores and differences are fractions, missing values are null."""
     data = asdict(table) | {
         "columns": [column._asdict() for column in table.columns],
-        "provenance": table.provenance._asdict(),
+        "provenance": _known(table.provenance),
         "sections": [
             {
                 "title": section.title,
@@ -26,3 +26,8 @@ def to_json(table: Table) -> str:
         ],
     }
     return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _known(provenance: Provenance) -> dict[str, object]:
+    """Return the provenance; models only where the numbers come from models."""
+    return {key: v for key, v in provenance._asdict().items() if key != "models" or v}
