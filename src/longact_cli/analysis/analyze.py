@@ -97,6 +97,7 @@ def _measure_all(settings: AnalysisSettings, report: Report) -> Iterator[Measure
         done += tokens
         report(min(done, settings.tokens), settings.tokens)
 
+    report(0, settings.tokens)
     first: tuple[Matrix, ...] | None = None
     for subject in settings.subjects:
         found = measure_subject(settings, subject, finished)

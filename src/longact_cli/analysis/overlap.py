@@ -271,9 +271,11 @@ def _labels(sets: Sequence[RowSet]) -> tuple[str, ...]:
     """Return short names: what differs from the first set, and where salient sets come from."""
     usual = sets[0]
     subjects = len({s.subject for s in sets if s.strategy != CHANGED})
+    runs = len({s.subject for s in sets if s.strategy == CHANGED})
     names = []
     for rows in sets:
-        words = [rows.subject] if subjects > 1 or rows.strategy == CHANGED else []
+        several = runs if rows.strategy == CHANGED else subjects
+        words = [rows.subject] if several > 1 else []
         words += [] if rows.strategy == SALIENT else [rows.strategy]
         words += [rows.statistic] if rows.strategy == CHANGED else []
         if rows.strategy == SALIENT:

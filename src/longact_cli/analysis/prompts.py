@@ -109,7 +109,11 @@ def _generated(
         ),
         tokenizer=tokenizer,
     )
-    rows = [source.row(_FIRST_INDEX + i, at=0) for i in range(settings.prompts)]
+    try:
+        rows = [source.row(_FIRST_INDEX + i, at=0) for i in range(settings.prompts)]
+    except ConfigError as error:
+        key = "--length" if context.name == "long" else "--short-length"
+        raise ConfigError(str(error).replace("data.context_lengths", key)) from None
     return tuple(
         Prompt(
             row["sample_id"],

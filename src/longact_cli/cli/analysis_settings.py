@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _LONGEST_DEFAULT = 8192
 _SHORT_SHARE = 8
+_READ = ("data", "data.tasks", "data.chat_template")
+_SHORTEST_GENERATED = 256  # RULER's frames alone take about 200 tokens
 
 Word = TypeVar("Word", bound=str)
 
@@ -133,6 +135,7 @@ def _configs(asked: Asked) -> "list[RunConfig]":
     words = [word for word in (asked.model or "").split(",") if word]
     if asked.model is not None and not words:
         raise ConfigError("--model is empty; give a name, a folder or a hub id")
+    _check_overrides(asked.overrides)
     given = opt.assignments([], asked.overrides)
     choices = [
         choice
@@ -140,7 +143,25 @@ def _configs(asked: Asked) -> "list[RunConfig]":
         for path in expand_folder(word)
         for choice in opt.model_choices(path)
     ]
-    return [compose([*choice, *given]) for choice in choices or [[]]]
+    configs = [compose([*choice, *given]) for choice in choices or [[]]]
+    if configs[0].data.path is not None:
+        raise ConfigError(f"data.path is '{configs[0].data.path}'; give prompts by --data instead")
+    return configs
+
+
+def _check_overrides(overrides: Iterable[str]) -> None:
+    """Refuse settings that an analysis does not read: they would do nothing.
+
+    Raises:
+        ConfigError: There is one.
+    """
+    for override in overrides:
+        key = override.partition("=")[0]
+        if key not in _READ and not key.startswith("model."):
+            raise ConfigError(
+                f"'{key}' changes nothing in an analysis; it reads model.*, {', '.join(_READ)}: "
+                "see longact analyze --help for the rest"
+            )
 
 
 def _sources(
@@ -171,7 +192,7 @@ def _contexts(
 
     window, narrowest = min((_window(subject), subject.label) for subject in subjects)
     long = lengths[0] or min(window, _LONGEST_DEFAULT)
-    short = lengths[1] or long // _SHORT_SHARE
+    short = lengths[1] or max(long // _SHORT_SHARE, min(_SHORTEST_GENERATED, long // 2))
     if long > window:
         raise ConfigError(
             f"--length is {long}; {narrowest} has a window of {window} tokens: give at most that"

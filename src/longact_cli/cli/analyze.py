@@ -10,7 +10,14 @@ from longact_cli.cli import options as opt
 
 @opt.guarded
 def analyze(
-    overrides: opt.Overrides = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE",
+            help="model.*, data.tasks or data.chat_template, e.g. data.tasks=[vt].",
+            show_default=False,
+        ),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -19,11 +26,12 @@ def analyze(
         ),
     ] = None,
     length: Annotated[
-        int | None, typer.Option("--length", help="Long context, in tokens; default: the window.")
+        int | None,
+        typer.Option("--length", help="Long context in tokens; default: the window, up to 8192."),
     ] = None,
     short_length: Annotated[
         int | None,
-        typer.Option("--short-length", help="Short context; default: an eighth of the long one."),
+        typer.Option("--short-length", help="Short context; default: an eighth, at least 256."),
     ] = None,
     site: Annotated[
         str, typer.Option("--site", help="norm, proj, rope_pair; the first is used for sets.")

@@ -166,6 +166,9 @@ def test_an_interrupted_write_leaves_the_earlier_analysis_whole(
         (("--format", "doc"), 2, "--format is 'doc'"),
         (("--out", "tests"), 2, "holds files that are no earlier analysis"),
         (("--short-data", "none.jsonl"), 2, "--short-data is none.jsonl; there is no such file"),
+        (("mask.site=proj",), 2, "'mask.site' changes nothing in an analysis"),
+        (("data=dataset",), 2, "give prompts by --data instead"),
+        (("--sparsity", "0.001"), 2, "a matrix with 32 rows has none in the set"),
         (("--model", "micro,micro"), 2, "--model has 'micro' twice"),
     ],
 )

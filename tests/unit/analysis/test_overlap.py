@@ -118,6 +118,6 @@ def test_the_matrix_of_sets_leaves_out_single_prompts_and_names_what_differs() -
         changed("run", "relative"),
     ]
     found = matrix_of_sets(sets, MATRICES)
-    assert found.labels == ("long seed 0", "short seed 0 proj", "lowest", "run changed relative")
+    assert found.labels == ("long seed 0", "short seed 0 proj", "lowest", "changed relative")
     assert found.jaccard[0][1] == pytest.approx((1 / 3 + 1) / 2)
     assert [found.jaccard[i][i] for i in range(4)] == [1.0] * 4

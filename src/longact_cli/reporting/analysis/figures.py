@@ -77,11 +77,11 @@ def paint_histogram(lines: Sequence[Line]) -> Paint:
             axes.plot(
                 line.x, shown, _LINES[line.kind], color=_COLOURS[line.context], label=_name(line)
             )
-        axes.set_xscale("log", base=2)
+        axes.set_xscale("log")
         axes.set_yscale("log")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+            axis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("|activation|")
         axes.set_ylabel("share of activations\nper quarter of an octave, all layers")
         axes.legend()
