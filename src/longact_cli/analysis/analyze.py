@@ -1,6 +1,6 @@
 """An analysis from settings to rows: measure every model, then compare."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -82,15 +82,15 @@ def analyze(settings: AnalysisSettings, report: Report = lambda done, total: Non
         PrerequisiteError: A checkpoint is not on this machine.
     """
     changes = [row_change(change) for change in settings.changes]
-    measured = list(_measure_all(settings, report))
-    matrices = measured[0].matrices
-    for change in changes:
-        check_same_layout(matrices, change.matrices, f"the model and {change.label}")
-    return _compare(settings, measured, changes)
+    known = {change.label: change.matrices for change in changes}
+    return _compare(settings, list(_measure_all(settings, known, report)), changes)
 
 
-def _measure_all(settings: AnalysisSettings, report: Report) -> Iterator[Measured]:
-    done = 0
+def _measure_all(
+    settings: AnalysisSettings, known: Mapping[str, tuple[Matrix, ...]], report: Report
+) -> Iterator[Measured]:
+    """Yield every model's measurements; all must have the matrices that are known by label."""
+    done, layouts = 0, dict(known)
 
     def finished(tokens: int) -> None:
         nonlocal done
@@ -98,13 +98,15 @@ def _measure_all(settings: AnalysisSettings, report: Report) -> Iterator[Measure
         report(min(done, settings.tokens), settings.tokens)
 
     report(0, settings.tokens)
-    first: tuple[Matrix, ...] | None = None
     for subject in settings.subjects:
-        found = measure_subject(settings, subject, finished)
-        first = first or found.matrices
-        labels = f"{settings.subjects[0].label} and {subject.label}"
-        check_same_layout(first, found.matrices, labels)
-        yield found
+
+        def check(matrices: tuple[Matrix, ...], label: str = subject.label) -> None:
+            budget_of(settings, matrices)  # refuses a sparsity that leaves a set empty
+            for other, layout in layouts.items():
+                check_same_layout(layout, matrices, f"{other} and {label}")
+            layouts[label] = matrices
+
+        yield measure_subject(settings, subject, check=check, finished=finished)
     report(settings.tokens, settings.tokens)
 
 

@@ -1,6 +1,6 @@
 """One model of an analysis: load it, send the prompts through it, let go of it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple
@@ -26,6 +26,7 @@ from longact_cli.masking.structure import AttentionProjection, find_projections
 from longact_cli.masking.types import SaliencyMap
 from longact_cli.models.loading import load_model, load_tokenizer, local_checkpoint
 
+Check = Callable[[tuple[Matrix, ...]], None]
 Drawn = Mapping[tuple[Context, int], tuple[Prompt, ...]]
 
 
@@ -46,8 +47,16 @@ class Measured:
     prompts: tuple[PromptRow, ...]
 
 
-def measure_subject(settings: AnalysisSettings, subject: Subject, finished: Finished) -> Measured:
+def measure_subject(
+    settings: AnalysisSettings, subject: Subject, *, check: Check, finished: Finished
+) -> Measured:
     """Measure one model on the long and the short prompts of every seed.
+
+    Args:
+        settings: What is measured.
+        subject: The model.
+        check: Refuses matrices that do not fit, before a prompt has cost time.
+        finished: Called after every prompt.
 
     Raises:
         ConfigError: A setting does not fit the model.
@@ -61,6 +70,7 @@ def measure_subject(settings: AnalysisSettings, subject: Subject, finished: Fini
     model: nn.Module = load_model(checkpoint, model=subject.model)
     model = model.to("cuda" if torch.cuda.is_available() else "cpu")
     work = _Work(model, find_projections(model), drawn)
+    check(matrices_of(work.projections))
     return Measured(
         matrices=matrices_of(work.projections),
         draws=tuple(_draws(settings, subject, work, finished)),

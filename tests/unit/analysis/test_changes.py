@@ -9,7 +9,12 @@ from safetensors.torch import load_file, save_file
 
 from longact_cli.analysis import sources
 from longact_cli.analysis.changes import row_change, row_moves
+from longact_cli.cells import cell_dir, create, mark_done
+from longact_cli.config.compose import compose, parse
 from longact_cli.errors import ConfigError, NotFoundError
+from longact_cli.files import write_json
+from longact_cli.plan import train_cell
+from longact_cli.training.checkpoints import mark_complete
 
 
 def test_rows_move_by_the_norm_of_the_difference_also_relative_to_the_norm_before() -> None:
@@ -75,3 +80,49 @@ def test_a_store_without_the_run_says_where_to_look(tmp_path: Path) -> None:
         sources.cell_steps(tmp_path, "abc")
     with pytest.raises(NotFoundError, match="longact ablate --study mine"):
         sources.study_changes(tmp_path, "mine")
+
+
+def finished_run(runs: Path, *, strategy: str = "dense", study: str = "mine") -> str:
+    """A train cell that is done, with checkpoints at steps 2 and 4 of 6, and its plan."""
+    settings = [f"mask={strategy}", "algorithm.steps=6"]
+    cell = train_cell(compose(parse(settings)), lambda model: "weights")
+    directory = cell_dir(runs, cell.digest)
+    create(directory, cell)
+    for step in (4, 2, 6):
+        checkpoint = directory.path / "checkpoints" / f"checkpoint-{step}"
+        checkpoint.mkdir(parents=True)
+        (checkpoint / "config.json").write_text("{}")
+        mark_complete(checkpoint)
+    (directory.path / "checkpoints" / "checkpoint-5").mkdir()  # torn
+    directory.model.mkdir()
+    (directory.model / "config.json").write_text("{}")
+    mark_done(directory)
+    plan = {"study": study, "cells": [{"digest": cell.digest, "label": cell.label}]}
+    write_json(runs / "plans" / f"{cell.digest[:6]}.json", plan)
+    return cell.digest
+
+
+def test_the_steps_of_a_run_are_its_base_its_whole_checkpoints_and_its_end(tmp_path: Path) -> None:
+    digest = finished_run(tmp_path)
+    steps, change = sources.cell_steps(tmp_path, digest[:5])
+    assert [step.label for step in steps] == ["micro", "step 2", "step 4", "step 6"]
+    assert steps[0].model.path is None
+    assert Path(steps[-1].model.path or "").name == "model"
+    assert (change.before, change.after) == (steps[0].model, steps[-1].model)
+
+
+def test_a_study_gives_what_its_dense_runs_changed_and_no_other(tmp_path: Path) -> None:
+    dense = finished_run(tmp_path)
+    finished_run(tmp_path, strategy="salient")
+    (change,) = sources.study_changes(tmp_path, "mine")
+    assert change.label == f"dense seed 0 ({dense[:12]})"
+    assert sources.one_base([change]).name == "micro"
+    with pytest.raises(NotFoundError):
+        sources.study_changes(tmp_path, "other")
+
+
+def test_a_run_that_is_not_finished_has_no_change(tmp_path: Path) -> None:
+    digest = finished_run(tmp_path)
+    cell_dir(tmp_path, digest).done.unlink()
+    with pytest.raises(ConfigError, match="must be a training run that is done"):
+        sources.cell_steps(tmp_path, digest)
