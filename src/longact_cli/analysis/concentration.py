@@ -19,6 +19,8 @@ from longact_cli.analysis.totals import Totals, merge
 from longact_cli.masking.ranking import updated_count
 from longact_cli.masking.types import Statistic
 
+_HEAD_WIDTH = 4
+
 
 def pool_seeds(draws: Sequence[Draw]) -> tuple[Draw, ...]:
     """Return one draw per model, site and context, with the tokens of all seeds.
@@ -133,18 +135,23 @@ def _ratio(first: Floats, second: Floats) -> float:
 
 
 def bin_rows(draw: Draw, matrices: Sequence[Matrix]) -> Iterator[BinRow]:
-    """Yield the filled bins of every matrix."""
-    borders = bins.edges()
+    """Yield the filled bins of every matrix, and wider ones of every head."""
     for matrix in matrices:
-        counts = draw.totals[matrix.name].counts.sum(dim=0).numpy()
-        for place in np.flatnonzero(counts):
-            yield BinRow(
-                draw.subject,
-                draw.site,
-                draw.context.name,
-                matrix.layer,
-                matrix.kind,
-                float(borders[place]),
-                float(borders[place + 1]),
-                int(counts[place]),
-            )
+        counts = draw.totals[matrix.name].counts.numpy()
+        for head, _ in parts(matrix):
+            width = 1 if head == ALL else _HEAD_WIDTH
+            fine = counts.sum(axis=0) if head == ALL else counts[int(head)]
+            wide = fine.reshape(-1, width).sum(axis=1)
+            borders = bins.edges()[::width]
+            for place in np.flatnonzero(wide):
+                yield BinRow(
+                    draw.subject,
+                    draw.site,
+                    draw.context.name,
+                    matrix.layer,
+                    matrix.kind,
+                    head,
+                    float(borders[place]),
+                    float(borders[place + 1]),
+                    int(wide[place]),
+                )

@@ -126,7 +126,9 @@ class ChannelRow(NamedTuple):
 
 
 class BinRow(NamedTuple):
-    """One bin of the histogram of |x| of one matrix, over all seeds and heads.
+    """One bin of the histogram of |x| of one matrix (`head` = all) or head, over all seeds.
+
+    Bins are a sixteenth of an octave wide for matrices and a quarter for heads.
 
     Attributes:
         model: Label.
@@ -134,6 +136,7 @@ class BinRow(NamedTuple):
         context: long or short.
         layer: From 0.
         kind: q or k.
+        head: From 0, or `all`.
         lower: Lower edge of |x|; values below 2^-30 are in the lowest bin.
         upper: Upper edge.
         activations: How many |x| lie in it.
@@ -144,6 +147,7 @@ class BinRow(NamedTuple):
     context: str
     layer: int
     kind: str
+    head: str
     lower: float
     upper: float
     activations: int

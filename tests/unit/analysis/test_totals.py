@@ -6,7 +6,7 @@ import scipy.stats
 import torch
 
 from longact_cli.analysis import totals as module
-from longact_cli.analysis.concentration import measure_rows, ratio_rows
+from longact_cli.analysis.concentration import bin_rows, measure_rows, ratio_rows
 from longact_cli.analysis.profile import Draw, Matrix
 from longact_cli.analysis.settings import STATISTIC_NAMES, Context
 from longact_cli.analysis.totals import measure, merge
@@ -82,3 +82,15 @@ def test_long_against_short_compares_the_channels_that_are_salient_on_long() -> 
     top = sizes[[1, 3]]  # floor(0.34 x 6) = 2 rows
     assert rows[0].salient_ratio == pytest.approx((top.sum() + sizes[3]) / top.sum(), rel=1e-5)
     assert rows[2].salient_ratio == pytest.approx(2.0, rel=1e-5)  # one of three rows in the head
+
+
+def test_the_bins_of_a_matrix_and_of_its_heads_hold_every_activation_once() -> None:
+    values = vectors(5, 200)
+    rows = list(bin_rows(draw_of(values), [MATRIX]))
+    for head, part in (("all", slice(0, 6)), ("0", slice(0, 3)), ("1", slice(3, 6))):
+        exact = values[:, part].abs()
+        own = [row for row in rows if row.head == head]
+        assert sum(row.activations for row in own) == exact.numel()
+        for row in own:
+            inside = (exact >= row.lower) & (exact < row.upper)
+            assert int(inside.sum()) == row.activations
