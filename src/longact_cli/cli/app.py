@@ -3,6 +3,7 @@
 import typer
 
 from longact_cli.cli.ablate import ablate
+from longact_cli.cli.analyze import analyze
 from longact_cli.cli.cancel import cancel
 from longact_cli.cli.cell import run_one, run_rank
 from longact_cli.cli.config import app as config_app
@@ -30,6 +31,7 @@ app.command("ablate")(ablate)
 app.command("eval")(evaluate)
 app.command("report")(report)
 app.command("power")(power)
+app.command("analyze")(analyze)
 app.command("status")(status)
 app.command("logs")(logs)
 app.command("diff")(diff)

@@ -24,6 +24,8 @@ from longact_cli.masking.tokens import PromptMatcher, TokenSelection, prompt_key
 from longact_cli.masking.types import SaliencyMap, Site, Statistic
 
 Selector = Callable[[Tensor, Tensor | None], TokenSelection | None]
+Observer = Callable[[AttentionProjection, Tensor], None]
+"""Gets a projection's signed vectors of the tokens that count, [tokens, channels]."""
 
 
 class _AllRecordedError(Exception):
@@ -48,8 +50,11 @@ class SaliencyProbe:
         *,
         site: Site | Literal["input"] = "norm",
         statistic: Statistic = "mean_abs",
+        observer: Observer | None = None,
     ) -> None:
         """Watch these projections of `model`; site `input` reads what goes into them instead.
+
+        An `observer` is shown everything that is pooled, before its sign is dropped.
 
         Raises:
             ConfigError: `rope_pair` and the model does not rotate pairs (i, i + half).
@@ -59,6 +64,7 @@ class SaliencyProbe:
         self._projections = tuple(projections)
         self._site = site
         self._accumulator = STATISTICS[statistic]
+        self._observer = observer
         self._handles: list[RemovableHandle] = []
         self._selection: TokenSelection | None = None
         self._shape: torch.Size | None = None
@@ -250,7 +256,10 @@ class SaliencyProbe:
             read = inputs[0] if self._site == "input" else output
             with torch.no_grad():
                 vectors = self._vectors(read.detach(), projection)
-                measured = self._measure(self._selection.take(vectors), vectors.shape[-1])
+                taken = self._selection.take(vectors)
+                if self._observer is not None and len(taken):
+                    self._observer(projection, taken)
+                measured = self._measure(taken, vectors.shape[-1])
                 self._totals[name] = merge(self._totals.get(name), measured, self._operation)
             if waiting is not None:
                 waiting.discard(name)

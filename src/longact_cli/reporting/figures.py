@@ -57,16 +57,35 @@ class Drawing(NamedTuple):
 
     def draw(self, formats: Sequence[str], provenance: Provenance) -> tuple[tuple[str, bytes], ...]:
         """Return file name and bytes in each of `pdf`, `png`, `svg`; equal input, equal bytes."""
-        files = []
-        with mpl.rc_context(_STYLE):
-            figure = Figure(figsize=(self.width, self.height), layout="constrained")
-            FigureCanvasAgg(figure)
-            self.paint(figure)
-            for suffix in formats:
-                stream = io.BytesIO()
-                figure.savefig(stream, format=suffix, metadata=_metadata(suffix, provenance))
-                files.append((f"{self.name}.{suffix}", stream.getvalue()))
-        return tuple(files)
+        return draw(self.name, self.paint, (self.width, self.height), formats, provenance)
+
+
+def draw(
+    name: str,
+    paint: Painter,
+    size: tuple[float, float],
+    formats: Sequence[str],
+    provenance: Provenance,
+) -> tuple[tuple[str, bytes], ...]:
+    """Return file name and bytes of a figure in each format; equal input gives equal bytes.
+
+    Args:
+        name: File name without suffix.
+        paint: Draws on an empty figure.
+        size: Width and height in inches.
+        formats: `pdf`, `png` or `svg`.
+        provenance: Stored in the files' metadata.
+    """
+    files = []
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasAgg(figure)
+        paint(figure)
+        for suffix in formats:
+            stream = io.BytesIO()
+            figure.savefig(stream, format=suffix, metadata=_metadata(suffix, provenance))
+            files.append((f"{name}.{suffix}", stream.getvalue()))
+    return tuple(files)
 
 
 def _metadata(suffix: str, provenance: Provenance) -> dict[str, Any]:

@@ -27,6 +27,8 @@ class Provenance(NamedTuple):
     study: str
     commits: tuple[str, ...]
     cells: tuple[str, ...]
+    models: tuple[str, ...] = ()
+    """Names and hashes of models, where the numbers come from models and not from cells."""
 
     def lines(self) -> tuple[str, ...]:
         """Return the provenance as lines of text without line breaks in them."""
@@ -38,7 +40,9 @@ class Provenance(NamedTuple):
             f"longact: {self.version}",
             f"study: {self.study}",
             f"commits: {', '.join(self.commits) or 'not recorded'}",
-            f"cells: {', '.join(cells) or 'none'}",
+            f"models: {', '.join(self.models)}"
+            if self.models
+            else f"cells: {', '.join(cells) or 'none'}",
         )
         return tuple(" ".join(line.split()) for line in lines)
 

@@ -29,13 +29,17 @@ class RunRecord(NamedTuple):
 
 
 def study_names(database: Path) -> tuple[str, ...]:
-    """Return the names of all experiments that are not deleted.
+    """Return the names of all experiments that are not deleted and hold cells.
 
     Raises:
         sqlite3.Error: This is not a database as MLflow writes it, or it is locked for long.
     """
     with _opened(database) as sql:
-        rows = sql.execute(f"SELECT name FROM experiments WHERE {_ACTIVE}")
+        rows = sql.execute(
+            f"SELECT name FROM experiments WHERE {_ACTIVE} AND experiment_id NOT IN "
+            "(SELECT experiment_id FROM experiment_tags "
+            "WHERE key = 'longact.kind' AND value = 'analysis')"
+        )
         return tuple(str(name) for (name,) in rows)
 
 

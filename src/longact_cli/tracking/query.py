@@ -18,6 +18,7 @@ from longact_cli.tracking.database import RunRecord, read_points, read_runs, stu
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Experiment
 
 # What a cell measures about itself: name for readers, tag in MLflow.
 MEASURE_TAGS = {
@@ -98,7 +99,7 @@ def _study_names(uri: str) -> tuple[str, ...]:
         token = None
         while True:
             page = client.search_experiments(max_results=_PAGE, page_token=token)
-            names += [experiment.name for experiment in page]
+            names += [found.name for found in page if _holds_cells(found)]
             token = page.token
             if not token:
                 return tuple(names)
@@ -289,6 +290,11 @@ def _artifact(uri: str, study: str, run_id: str, name: str) -> Iterator[Path]:
         if not found.is_file():
             raise TrackingError(f"run {run_id} at {uri} has no {name}; run the sweep again")
         yield found
+
+
+def _holds_cells(experiment: "Experiment") -> bool:
+    """Return whether this is a study: analyses have an experiment of their own."""
+    return bool(experiment.tags.get("longact.kind") != "analysis")
 
 
 def _is_absent(uri: str) -> bool:

@@ -1,6 +1,7 @@
 """The one writer: copies plans and cells from the disk to MLflow, as often as one likes."""
 
 import fcntl
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -50,6 +51,24 @@ class Unfinished(NamedTuple):
     run_id: str
     kind: str
     digest: str
+
+
+class AnalysisRecord(NamedTuple):
+    """An analysis as MLflow keeps it.
+
+    Attributes:
+        digest: Of its settings and models: one run each.
+        name: Of the run.
+        command: The command line.
+        params: Settings.
+        metrics: Numbers.
+    """
+
+    digest: str
+    name: str
+    command: str
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
 
 
 class TrackingStore:
@@ -172,6 +191,37 @@ class TrackingStore:
         """Ask MLflow again what it has: another process may have written, or its store is new."""
         self._known.clear()
         self._stored.clear()
+
+    def log_analysis(self, record: AnalysisRecord, folder: Path) -> str:
+        """Return the run of an analysis, with its settings, numbers and files.
+
+        The same analysis again has the same run.
+
+        Raises:
+            TrackingError: MLflow failed.
+        """
+        tags = {
+            "longact.kind": "analysis",
+            "longact.analysis": record.digest,
+            "longact.command": record.command,
+        }
+        with translated(self._uri):
+            self._client.set_experiment_tag(self._experiment, "longact.kind", "analysis")
+            run = self._find_or_create("longact.analysis", record.name, tags)
+            run_id = str(run.info.run_id)
+            self._send_tags(run, tags)
+            known = run.data.params
+            params = [Param(k, v) for k, v in record.params.items() if k not in known]
+            now = int(time.time() * 1000)
+            points = [Metric(key, value, now, 0) for key, value in record.metrics.items()]
+            while params or points:
+                self._client.log_batch(
+                    run_id, params=params[:_PARAMS_PER_CALL], metrics=points[:_METRICS_PER_CALL]
+                )
+                params, points = params[_PARAMS_PER_CALL:], points[_METRICS_PER_CALL:]
+            self._client.log_artifacts(run_id, str(folder))
+            self._client.set_terminated(run_id, "FINISHED")
+        return run_id
 
     def _replicate(self, run: Run, cell: Cell, directory: CellDir, status: Status) -> None:
         run_id, word = str(run.info.run_id), run_status(status)

@@ -56,24 +56,24 @@ def step_prompts(source: PromptSource, count: int, *, first: int) -> Sequence[st
     return [source.row(index, at=index)["prompt"] for index in range(first, first + count)]
 
 
-def read_prompts(path: Path) -> Sequence[str]:
-    """Read JSON lines with a `prompt` each.
+def read_prompts(path: Path, key: str = "mask.prompts_file") -> Sequence[str]:
+    """Read JSON lines with a `prompt` each; `key` is the setting that names the file.
 
     Raises:
         ConfigError: There is no such file, or a line has no prompt.
     """
     if not path.is_file():
-        raise ConfigError(f"mask.prompts_file is {path}; there is no such file")
+        raise ConfigError(f"{key} is {path}; there is no such file")
     prompts = []
     for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
         try:
             prompts.append(str(json.loads(line)["prompt"]))
         except (json.JSONDecodeError, KeyError, TypeError):
             raise ConfigError(
-                f"mask.prompts_file {path}, line {number}: not a JSON object with a 'prompt'"
+                f"{key} {path}, line {number}: not a JSON object with a 'prompt'"
             ) from None
     if not prompts:
-        raise ConfigError(f"mask.prompts_file is {path}; it holds no prompt")
+        raise ConfigError(f"{key} is {path}; it holds no prompt")
     return prompts
 
 

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from longact_cli.reporting.table import DECIMALS, Entry, Table
+from longact_cli.reporting.table import DECIMALS, Entry, Provenance, Table
 
 _DEFAULTS = Entry()._asdict()
 
@@ -16,7 +16,7 @@ def to_json(table: Table) -> str:
     """
     data = asdict(table) | {
         "columns": [column._asdict() for column in table.columns],
-        "provenance": table.provenance._asdict(),
+        "provenance": _known(table.provenance),
         "sections": [
             {
                 "title": section.title,
@@ -41,3 +41,8 @@ def _entry(entry: Entry) -> dict[str, Any]:
 
 def _rounded(value: object) -> object:
     return round(value, DECIMALS) if isinstance(value, float) else value
+
+
+def _known(provenance: Provenance) -> dict[str, object]:
+    """Return the provenance; models only where the numbers come from models."""
+    return {key: v for key, v in provenance._asdict().items() if key != "models" or v}

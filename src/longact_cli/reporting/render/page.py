@@ -89,7 +89,8 @@ def _navigation(page: Page) -> str:
     links = [(table.name, table.name) for table in page.tables]
     links += [("figures", "figures")] if page.pictures else []
     links += [("questions", "questions")] if page.questions else []
-    links += [("runs", "runs"), ("provenance", "provenance")]
+    links += [("runs", "runs")] if page.runs else []
+    links += [("provenance", "provenance")]
     items = "".join(f'<a href="#{escape(to)}">{escape(text)}</a>' for to, text in links)
     return f'<nav aria-label="Contents">{items}</nav>'
 
@@ -151,6 +152,8 @@ def _mark(score: float | None) -> str:
 
 
 def _runs(runs: Sequence[RunRow]) -> str:
+    if not runs:
+        return ""
     titles = ("Cell", "Label", "Status", "MLflow run", "Commit")
     rows = (row._replace(cell=row.cell[:12], commit=row.commit[:12]) for row in runs)
     grid = plain_table(titles, rows, kind="sortable trace")

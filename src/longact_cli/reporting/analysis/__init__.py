@@ -1,0 +1,1 @@
+"""An analysis on paper: tables, figures, tidy files and one page."""
