@@ -59,7 +59,7 @@ def test_hostile_names_are_escaped_and_every_file_repeats_to_the_byte(
     page = (first / "index.html").read_text()
     assert "<img src=x>" not in page
     assert "&lt;img src=x&gt;" in page
-    assert "<script" not in page
+    assert page.count("<script") == 1  # the page's own, which sorts tables
     assert 'src="http' not in page
     assert r"\textless{}img" in (first / "concentration.tex").read_text()
     assert "<img" not in (first / "heatmap_q_long_norm.svg").read_text()
