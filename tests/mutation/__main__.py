@@ -22,6 +22,8 @@ TARGETS = {
     "training/rewards.py": (f"{UNIT}/training/test_rewards.py",),
     "training/arguments.py": (f"{UNIT}/training/test_arguments.py",),
     "training/shared_prefix.py": (f"{UNIT}/training/test_shared_prefix.py",),
+    "training/prefix_attention.py": (f"{UNIT}/training/test_shared_prefix.py",),
+    "training/groups.py": (f"{UNIT}/training/test_groups.py",),
     "config/algorithm.py": (f"{UNIT}/training/test_algorithms.py", f"{UNIT}/config"),
     "masking/ranking.py": (f"{UNIT}/masking",),
     "masking/statistics.py": (f"{UNIT}/masking",),
