@@ -37,15 +37,17 @@ def handle(plan: "Plan", request: Request) -> int:
     """Show the plan, or run it and say how it ended; return the exit code."""
     from longact_cli.execution.estimate import estimate, memory_lines
     from longact_cli.execution.preflight import check_plan, check_runs_dir
+    from longact_cli.tracking import tracking_uri
 
     check_runs_dir(request.runs_dir)
+    uri = tracking_uri(request.tracking_uri, request.runs_dir)
     check_plan(plan)
     cost = estimate(plan, request.runs_dir, workers=request.executor.workers)
     if request.dry_run:
         show_plan(request.output, plan, cost, memory_lines(plan))
         return 0
     request.output.note(f"study {plan.study}: {cost_line(cost)}")
-    outcome = _run(plan, request)
+    outcome = _run(plan, request, uri)
     failures = _failures(plan, request.runs_dir)
     show_outcome(request.output, plan, outcome, failures, retries=request.run.retry_failed)
     if outcome.interrupted:
@@ -53,14 +55,12 @@ def handle(plan: "Plan", request: Request) -> int:
     return 0 if outcome.ok else EXIT_FAILED
 
 
-def _run(plan: "Plan", request: Request) -> Outcome:
+def _run(plan: "Plan", request: Request, uri: str) -> Outcome:
     from longact_cli.execution.local import LocalExecutor
     from longact_cli.execution.runner import Runner
-    from longact_cli.tracking import tracking_uri
     from longact_cli.tracking.listener import PlanTracker
 
     executor = LocalExecutor(request.executor.workers, request.executor.threads_per_worker)
-    uri = tracking_uri(request.tracking_uri, request.runs_dir)
     request.runs_dir.mkdir(parents=True, exist_ok=True)
     follow = PlanProgress(request.output, plan, request.runs_dir, slots=executor.slots)
     tracker = PlanTracker(uri, request.runs_dir, warn=follow.warn)

@@ -26,9 +26,11 @@ from longact_cli.cells import (
 from longact_cli.errors import CellFailedError, CellHeldError, LongActError
 from longact_cli.execution.base import EXIT_HELD
 from longact_cli.execution.provenance import add_provenance, write_provenance
+from longact_cli.execution.system import sampling
 from longact_cli.files import sha256_json, write_json
 from longact_cli.plan import Cell, train_cell
 from longact_cli.plan import eval_cell as plan_eval_cell
+from longact_cli.redaction import redact
 
 _PROGRESS_SECONDS = 0.5
 
@@ -41,7 +43,8 @@ def run_cell(directory: CellDir) -> int:
     try:
         with hold(directory):
             if not is_done(directory):
-                _run(directory)
+                with sampling(directory.system):
+                    _run(directory)
             status = read_status(directory)
             finished = status.finished or time.time()
             write_status(directory, replace(status, state="done", finished=finished, error=None))
@@ -152,7 +155,7 @@ class ProgressWriter:
 
 
 def _fail(directory: CellDir, message: str, *, code: int) -> int:
-    line = " ".join(message.split())
+    line = redact(" ".join(message.split()))
     sys.stderr.write(f"error: {line}\n")
     status = read_status(directory)
     failed = replace(status, state="failed", error=line, exit_code=code, finished=time.time())

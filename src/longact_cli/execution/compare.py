@@ -16,6 +16,8 @@ from longact_cli.files import read_json
 from longact_cli.plan import Cell, flat_config, science_keys
 
 _SHOWN = 12
+# Stored beside the provenance, but a result of the run.
+_OUTCOMES = ("steps", "final_reward", "seconds", "tokens")
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,8 @@ def compare(left: Side, right: Side) -> tuple[Difference, ...]:
         if a != b:
             counts = science is None or key in science
             found.append(Difference(key, a, b, "setting" if counts else "run"))
-    for key in sorted({*left.facts, *right.facts}) if left.facts and right.facts else ():
+    alike = left.settings.get("stage") == right.settings.get("stage")
+    for key in sorted({*left.facts, *right.facts}) if alike else ():
         a, b = _one(left.facts.get(key)), _one(right.facts.get(key))
         if a != b:
             found.append(Difference(key, a, b, "provenance"))
@@ -128,7 +131,7 @@ def _facts(directory: CellDir, cell: Cell) -> dict[str, str]:
     record = read_json(directory.provenance) or {}
     packages = record.pop("packages", {})
     flat = {**record, **{f"package {name}": version for name, version in packages.items()}}
-    return {key: str(value) for key, value in flat.items()}
+    return {key: str(value) for key, value in flat.items() if key not in _OUTCOMES}
 
 
 def _experiment_configs(path: Path) -> list[RunConfig]:

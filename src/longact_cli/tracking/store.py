@@ -255,7 +255,7 @@ class TrackingStore:
         return stored
 
     def _send_files(self, run_id: str, cell: Cell, directory: CellDir) -> None:
-        self._client.log_dict(run_id, cell.config.model_dump(mode="json"), "config.json")
+        self._client.log_text(run_id, redact(cell.config.model_dump_json(indent=2)), "config.json")
         beside = [*sorted(directory.path.glob("samples.*.json")), directory.path / "samples.html"]
         for path in (directory.results, directory.samples, directory.provenance, *beside):
             if path.exists():
