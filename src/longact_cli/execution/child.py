@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from longact_cli.cells import (
 )
 from longact_cli.errors import CellFailedError, CellHeldError, LongActError
 from longact_cli.execution.base import EXIT_HELD
+from longact_cli.execution.disk import disk_full_message, is_disk_full
 from longact_cli.execution.provenance import add_provenance, write_provenance
 from longact_cli.execution.system import sampling
 from longact_cli.files import sha256_json, write_json
@@ -55,6 +57,8 @@ def run_cell(directory: CellDir) -> int:
     except LongActError as error:
         return _fail(directory, str(error), code=error.exit_code)
     except Exception as error:  # noqa: BLE001 - the boundary of the process: recorded, then failed
+        if is_disk_full(error, directory.path):
+            return _fail(directory, disk_full_message(directory.path), code=1)
         traceback.print_exc()
         return _fail(directory, f"{type(error).__name__}: {error}", code=1)
     return 0
@@ -156,10 +160,12 @@ class ProgressWriter:
 
 def _fail(directory: CellDir, message: str, *, code: int) -> int:
     line = redact(" ".join(message.split()))
-    sys.stderr.write(f"error: {line}\n")
-    status = read_status(directory)
-    failed = replace(status, state="failed", error=line, exit_code=code, finished=time.time())
-    write_status(directory, failed)
+    with suppress(OSError):
+        # On a full disk neither may be possible; the exit code still says it.
+        sys.stderr.write(f"error: {line}\n")
+        status = read_status(directory)
+        failed = replace(status, state="failed", error=line, exit_code=code, finished=time.time())
+        write_status(directory, failed)
     return code
 
 
