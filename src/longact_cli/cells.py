@@ -124,6 +124,7 @@ def _describe(cell: Cell) -> dict[str, Any]:
         "model_revision": cell.model_revision,
         "parent": cell.parent,
         "asked_by": list(cell.asked_by),
+        "inputs": dict(cell.inputs),
         "config": cell.config.model_dump(mode="json"),
     }
 
@@ -144,6 +145,7 @@ def read_cell(directory: CellDir) -> Cell:
         parent=data["parent"],
         digest=data["digest"],
         asked_by=tuple(data["asked_by"]),
+        inputs=tuple(data.get("inputs", {}).items()),
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from longact_cli.config.schema import MaskConfig, ModelConfig, RunConfig
 from longact_cli.errors import ConfigError
@@ -15,7 +15,30 @@ _MASK_DEFAULTS = MaskConfig(strategy="salient", sparsity=0.3).model_dump()
 # Settings that change how a cell runs, never what it computes.
 _NOT_SCIENCE = {"algorithm": {"checkpoint_every"}, "benchmark": {"batch_size", "base_url"}}
 
-Revision = Callable[[ModelConfig], str]
+# Local files that decide what a train cell computes; the digest covers their content.
+_INPUT_FILES = ("data.path", "mask.file", "mask.prompts_file")
+# What supervised fine-tuning never reads.
+_RL_ONLY = {
+    "data": {"reward", "extra_rewards"},
+    "algorithm": {
+        *("loss_type", "importance_sampling_level", "scale_rewards", "clip_low", "clip_high"),
+        *("kl_coef", "mask_truncated_completions", "covariance", "cov_ratio", "cov_low"),
+        *("cov_high", "cov_kl_coef", "dynamic_sampling", "max_generation_batches"),
+        *("overlong_cache", "force", "group_size", "updates_per_rollout", "temperature", "top_p"),
+        *("use_vllm", "share_prompt_prefix"),
+    },
+}
+
+
+class InputFile(NamedTuple):
+    """A file or folder that a cell reads, and the key of the configuration that names it."""
+
+    key: str
+    path: str
+
+
+Revision = Callable[[ModelConfig | InputFile], str]
+"""What identifies the weights of a model, or the content of an input file."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +52,7 @@ class Cell:
         parent: Digest of the train cell whose checkpoint is evaluated.
         digest: SHA-256 of the science, in hex.
         asked_by: Every reason the plan holds this cell: `sweep`, `control`, `base`.
+        inputs: Each key that names a file which training reads, with the identity of its content.
     """
 
     stage: Stage
@@ -37,6 +61,7 @@ class Cell:
     parent: str | None
     digest: str
     asked_by: tuple[str, ...]
+    inputs: tuple[tuple[str, str], ...] = ()
 
     @property
     def arm(self) -> str:
@@ -112,14 +137,25 @@ def train_cell(config: RunConfig, revision: Revision, *, asked_by: str = "sweep"
     """Return the cell that trains `config`."""
     config = config.model_copy(update={"mask": canonical_mask(config.mask)})
     model_revision = revision(config.model)
-    science = {
+    science: dict[str, Any] = {
         "schema": SCHEMA_VERSION,
         "stage": "train",
         "revision": model_revision,
         **_science(config, ("model", "data", "algorithm", "mask")),
         "seed": config.seed,
     }
-    return Cell("train", config, model_revision, None, sha256_json(science), (asked_by,))
+    inputs = tuple((file.key, revision(file)) for file in input_files(config))
+    for key, content in inputs:
+        section, name = key.split(".")
+        science[section][name] = content
+    digest = sha256_json(science)
+    return Cell("train", config, model_revision, None, digest, (asked_by,), inputs)
+
+
+def input_files(config: RunConfig) -> tuple[InputFile, ...]:
+    """Return the files that training with this configuration reads."""
+    flat = flat_config(config)
+    return tuple(InputFile(key, str(flat[key])) for key in _INPUT_FILES if flat[key] is not None)
 
 
 def eval_cell(
@@ -143,8 +179,11 @@ def eval_cell(
 
 
 def _science(config: RunConfig, sections: Sequence[str]) -> dict[str, Any]:
+    unread = _RL_ONLY if config.algorithm.kind == "sft" else {}
     return {
-        name: getattr(config, name).model_dump(mode="json", exclude=_NOT_SCIENCE.get(name))
+        name: getattr(config, name).model_dump(
+            mode="json", exclude=_NOT_SCIENCE.get(name, set()) | unread.get(name, set())
+        )
         for name in sections
     }
 

@@ -130,3 +130,22 @@ def test_differing_keys_names_both_values():
 def test_canonical_mask_keeps_a_masked_strategy():
     mask = config("mask=lowest", "mask.sparsity=0.5").mask
     assert canonical_mask(mask) == mask
+
+
+def test_a_file_counts_by_its_content_and_not_by_its_name():
+    def content(of):
+        return lambda source: "weights-1" if not hasattr(source, "key") else of
+
+    def cell(path, of):
+        asked = config("mask=file", f"mask.file={path}")
+        return train_cell(asked, content(of))
+
+    assert cell("a.safetensors", "x").digest == cell("b.safetensors", "x").digest
+    assert cell("a.safetensors", "x").digest != cell("a.safetensors", "y").digest
+    assert cell("a.safetensors", "x").inputs == (("mask.file", "x"),)
+
+
+def test_supervised_fine_tuning_does_not_depend_on_settings_of_rollouts():
+    asked = ("algorithm=sft", "algorithm.temperature=0.5", "data.reward=choice")
+    assert digest("algorithm=sft") == digest(*asked)
+    assert digest("algorithm=sft") != digest("algorithm=sft", "algorithm.learning_rate=0.5")

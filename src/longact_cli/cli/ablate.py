@@ -58,7 +58,7 @@ def ablate(
     from longact_cli.cli.running import Request, handle
     from longact_cli.config.experiment import Experiment, load_experiment
     from longact_cli.controls import plan_sweep
-    from longact_cli.execution.revision import model_revision
+    from longact_cli.execution.revision import revision
     from longact_cli.execution.runner import RunOptions
 
     output = opt.make_output(json=json, quiet=quiet, no_color=no_color, verbose=verbose)
@@ -77,7 +77,7 @@ def ablate(
     plan = plan_sweep(
         opt.check_study(study or known.study or "default"),
         configs,
-        revision=model_revision,
+        revision=revision,
         controls=controls and known.controls,
     )
     request = Request(

@@ -79,12 +79,12 @@ def evaluate(
     }
     from longact_cli.cli.running import Request, handle
     from longact_cli.controls import plan_eval
-    from longact_cli.execution.revision import model_revision
+    from longact_cli.execution.revision import revision
     from longact_cli.execution.runner import RunOptions
 
     given = [*_exact(texts), *opt.assignments(settings, overrides)]
     configs = [config for name in bench.split(",") for config in _configs(name, model, given)]
-    plan = plan_eval(opt.check_study(study), configs, revision=model_revision)
+    plan = plan_eval(opt.check_study(study), configs, revision=revision)
     code = handle(
         plan,
         Request(

@@ -40,7 +40,7 @@ def train(
     from longact_cli.controls import plan_train
     from longact_cli.errors import ConfigError
     from longact_cli.execution.resume import check_same
-    from longact_cli.execution.revision import model_revision
+    from longact_cli.execution.revision import revision
     from longact_cli.execution.runner import RunOptions
 
     output = opt.make_output(json=json, quiet=quiet, no_color=no_color, verbose=verbose)
@@ -55,7 +55,7 @@ def train(
     if len(choices) > 1:
         raise ConfigError(f"--model is '{model}'; train takes one: use `longact ablate` to sweep")
     config = compose([*choices[0], *opt.assignments(settings, overrides)])
-    plan = plan_train(opt.check_study(study), config, revision=model_revision)
+    plan = plan_train(opt.check_study(study), config, revision=revision)
     if resume is not None:
         check_same(plan.cells[0], runs_dir, resume)
     executor = config.executor.model_copy(update={"workers": 1})

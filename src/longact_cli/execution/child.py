@@ -24,13 +24,15 @@ from longact_cli.cells import (
     write_results,
     write_status,
 )
+from longact_cli.config.schema import ModelConfig
 from longact_cli.errors import CellFailedError, CellHeldError, LongActError
 from longact_cli.execution.base import EXIT_HELD
 from longact_cli.execution.disk import disk_full_message, is_disk_full
 from longact_cli.execution.provenance import add_provenance, write_provenance
+from longact_cli.execution.revision import revision
 from longact_cli.execution.system import sampling
 from longact_cli.files import sha256_json, write_json
-from longact_cli.plan import Cell, train_cell
+from longact_cli.plan import Cell, InputFile, input_files, train_cell
 from longact_cli.plan import eval_cell as plan_eval_cell
 from longact_cli.redaction import redact
 
@@ -120,17 +122,24 @@ def _parent(directory: CellDir, digest: str) -> CellDir:
 
 def _verify(cell: Cell, directory: CellDir) -> None:
     """Refuse a description that was edited: its directory would claim another experiment."""
+    inputs = dict(cell.inputs)
 
-    def revision(_: object) -> str:
-        return cell.model_revision
+    def stored(source: ModelConfig | InputFile) -> str:
+        return inputs.get(source.key, "") if isinstance(source, InputFile) else cell.model_revision
 
+    for file in input_files(cell.config) if cell.stage == "train" else ():
+        if revision(file) != inputs.get(file.key):
+            raise CellFailedError(
+                f"{file.key} {file.path} was changed after this cell was planned; "
+                "run the sweep again"
+            )
     if cell.stage == "train":
-        digest = train_cell(cell.config, revision).digest
+        digest = train_cell(cell.config, stored).digest
     elif cell.parent is None:
-        digest = plan_eval_cell(cell.config, revision, parent=None).digest
+        digest = plan_eval_cell(cell.config, stored, parent=None).digest
     else:
         parent = read_cell(cell_dir(directory.path.parents[1], cell.parent))
-        digest = plan_eval_cell(cell.config, revision, parent=parent).digest
+        digest = plan_eval_cell(cell.config, stored, parent=parent).digest
     if digest != cell.digest:
         raise CellFailedError(
             f"{directory.path}/cell.json was changed: its digest is {digest[:12]}, "

@@ -109,6 +109,8 @@ def _cells_side(name: str, directories: Iterable[CellDir]) -> Side:
         "stage": {cell.stage for cell in cells},
         "model weights": {cell.model_revision for cell in cells},
     }
+    for key, content in (found for cell in cells for found in cell.inputs):
+        extra.setdefault(f"content of {key}", set()).add(content)
     settings |= {key: tuple(sorted(values)) for key, values in extra.items()}
     science = frozenset(extra).union(*(science_keys(cell) for cell in cells))
     joined = {key: ", ".join(sorted(values)) for key, values in facts.items()}

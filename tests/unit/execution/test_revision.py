@@ -1,3 +1,5 @@
+import hashlib
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -6,6 +8,8 @@ from longact_cli.config.schema import ModelConfig
 from longact_cli.errors import ConfigError
 from longact_cli.execution import revision as module
 from longact_cli.execution.revision import model_revision
+from longact_cli.execution.revision import revision as input_revision
+from longact_cli.plan import InputFile
 
 
 @pytest.fixture
@@ -48,3 +52,21 @@ def test_a_hub_id_is_identified_by_its_revision():
 def test_a_missing_folder_is_a_configuration_error():
     with pytest.raises(ConfigError, match=r"model\.path is '/nowhere'"):
         model_revision(ModelConfig(name="x", path="/nowhere"))
+
+
+def test_a_changed_input_file_is_another_input(tmp_path):
+    path = tmp_path / "prompts.jsonl"
+    path.write_text("one")
+    before = input_revision(InputFile("data.path", str(path)))
+    assert before == hashlib.sha256(b"one").hexdigest()
+    path.write_text("two!")
+    assert input_revision(InputFile("data.path", str(path))) != before
+    named = input_revision(InputFile("data.path", str(tmp_path)))
+    path.rename(tmp_path / "renamed.jsonl")
+    assert input_revision(InputFile("data.path", str(tmp_path))) != named
+
+
+def test_a_hub_id_stands_for_itself_and_a_missing_file_is_named():
+    assert input_revision(InputFile("data.path", "someone/dataset")) == "someone/dataset"
+    with pytest.raises(ConfigError, match=r"mask.file is gone.safetensors"):
+        input_revision(InputFile("mask.file", "gone.safetensors"))

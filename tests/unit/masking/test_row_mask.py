@@ -128,11 +128,11 @@ def test_drift_is_what_masked_rows_moved_over_the_optimizer_step() -> None:
         row_mask.arm()
         backward(model, BATCHES[0])
         with torch.no_grad():
-            model.get_parameter(Q).add_(torch.tensor([[9.0], [3.0], [0.0], [9.0]]))
+            model.get_parameter(Q).add_(torch.tensor([[9.0], [3.0], [12.0], [9.0]]))
             model.get_parameter(K).add_(torch.tensor([[-4.0], [9.0]]))
         report = row_mask.finish_step()
-    assert report.drift_norm == pytest.approx(5.0)  # rows q1 (3), q2 (0) and k0 (-4)
-    assert report.drift_max == pytest.approx(4.0)
+    assert report.drift_norm == pytest.approx(13.0)  # rows q1 (3), q2 (12) and k0 (-4)
+    assert report.drift_max == pytest.approx(12.0)
 
 
 def test_adamw_without_decay_moves_no_masked_row_in_its_first_step() -> None:
@@ -205,6 +205,25 @@ def test_remove_leaves_no_hook_behind() -> None:
     assert not any(p._post_accumulate_grad_hooks for p in model.parameters())
 
 
+@pytest.mark.parametrize("replaced", [("k_proj",), ("q_proj", "k_proj")])
+def test_parameters_that_sharding_replaces_are_hooked_anew(replaced: tuple[str, ...]) -> None:
+    model = toy()
+    with RowMask(model) as row_mask:
+        row_mask.set_mask(HALF)
+        row_mask.arm()
+        backward(model, BATCHES[0])
+        row_mask.finish_step()
+        for name in replaced:
+            module = getattr(model.blocks[0], name)
+            module.weight = torch.nn.Parameter(module.weight.detach().clone())
+        model.zero_grad()
+        row_mask.arm()
+        backward(model, BATCHES[0])
+        row_mask.finish_step()
+    for name, rows in HALF.items():
+        assert not model.get_parameter(name).grad[~rows].any()
+
+
 def test_a_backend_that_hides_gradients_is_noticed() -> None:
     row_mask = RowMask(toy())
     row_mask.set_mask(HALF)
@@ -225,6 +244,26 @@ def test_arming_or_finishing_out_of_order_is_refused() -> None:
     row_mask.set_mask(HALF)
     with pytest.raises(ConfigError, match="without arm"):
         row_mask.finish_step()
+
+
+def test_a_row_mask_is_armed_for_one_step_and_not_after_its_removal() -> None:
+    model = toy()
+    row_mask = RowMask(model)
+    row_mask.set_mask(HALF)
+    assert not row_mask.armed
+    assert not list(row_mask.masked_rows())
+    row_mask.arm()
+    assert row_mask.armed
+    assert {masked.name for masked, _, _ in row_mask.masked_rows()} == set(HALF)
+    backward(model, BATCHES[0])
+    row_mask.finish_step()
+    assert not row_mask.armed
+    row_mask.arm()
+    row_mask.disarm()
+    assert not list(row_mask.masked_rows())
+    row_mask.arm()
+    row_mask.remove()
+    assert not row_mask.armed
 
 
 def test_two_row_masks_do_not_disturb_each_other() -> None:

@@ -43,6 +43,38 @@ def test_p99_is_within_a_bin_of_the_exact_quantile() -> None:
     assert torch.allclose(found, exact, rtol=0.045)
 
 
+def test_p99_is_read_linearly_in_log2_within_its_bin() -> None:
+    from longact_cli.masking.statistics import STATISTICS
+
+    p99 = STATISTICS["p99"]
+    values = torch.ones(1000, 2)  # bins start at 1 and at 2 and are 1/16 octave wide
+    values[:, 1] = 2.0
+    found = p99.finish(p99.measure(values), torch.tensor(1000.0))
+    assert found.tolist() == pytest.approx([2 ** (0.99 / 16), 2 * 2 ** (0.99 / 16)], rel=1e-6)
+
+
+@pytest.mark.parametrize(("value", "edge"), [(0.0, -20), (2.0**-30, -20), (2.0**30, 20 - 1 / 16)])
+def test_p99_of_values_beyond_its_bins_is_that_of_the_outermost_bin(
+    value: float, edge: float
+) -> None:
+    from longact_cli.masking.statistics import STATISTICS
+
+    p99 = STATISTICS["p99"]
+    found = p99.finish(p99.measure(torch.full((50, 1), value)), torch.tensor(50.0))
+    assert found.item() == pytest.approx(2 ** (edge + 0.99 / 16), rel=1e-6)
+
+
+def test_p99_is_the_upper_edge_of_the_bin_that_completes_it() -> None:
+    from longact_cli.masking.statistics import STATISTICS
+
+    p99 = STATISTICS["p99"]
+    values = torch.ones(100, 2)
+    values[0] = 8.0  # the other 99 are exactly 99 % of the first column
+    values[1, 1] = 8.0
+    found = p99.finish(p99.measure(values), torch.tensor(100.0))
+    assert found.tolist() == pytest.approx([2 ** (1 / 16), 8 * 2 ** (0.5 / 16)], rel=1e-6)
+
+
 def test_p99_ignores_the_largest_hundredth() -> None:
     from longact_cli.masking.statistics import STATISTICS
 

@@ -170,6 +170,13 @@ def test_mass_is_capped_by_the_ratio_and_its_controls_update_as_many_rows() -> N
     assert int(select_rows("random", scores, budget, step_generator(0, 0))["m"].sum()) == 2
 
 
+def test_mass_is_a_share_whatever_the_size_of_the_scores() -> None:
+    tiny = {"m": torch.tensor([1e-3, 5e-3, 3e-3, 1e-3]), "one": torch.tensor([1e-3])}
+    mask = select_rows("salient", tiny, Budget(1.0, mass=0.75))
+    assert mask["m"].tolist() == [False, True, True, False]
+    assert mask["one"].tolist() == [True]
+
+
 def test_mass_of_nothing_updates_nothing() -> None:
     assert not select_rows("salient", {"m": torch.zeros(3)}, Budget(1.0, mass=0.5))["m"].any()
 
