@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help install demo test lint bench bench-gpu clean
+.PHONY: help install demo test test-clusters lint bench bench-gpu chaos clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,6 +27,11 @@ demo: $(STAMP) ## Sweep, train, evaluate and report on the embedded model
 test: $(STAMP) ## Run all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
+test-clusters: $(STAMP) ## Test on a real Slurm and a real Ray of this machine (root; installs Slurm with apt)
+	apt-get install --quiet --yes --no-install-recommends slurm-wlm munge
+	$(BIN)/python -m pip install --quiet --constraint constraints/cpu-py311.txt --editable '.[dev,slurm,ray]'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/integration/test_clusters.py
+
 lint: $(STAMP) ## Check style, types and the direction of imports
 	$(BIN)/ruff check src tests
 	$(BIN)/ruff format --check src tests
@@ -38,6 +43,9 @@ bench: $(STAMP) ## Measure start-up, planning and the mask's overhead
 
 bench-gpu: $(STAMP) ## Measure mask and shared prompts on a GPU
 	$(BIN)/python -m tests.bench.gpu
+
+chaos: $(STAMP) ## Kill, cut off and tear sweeps; print what became of each (about half an hour)
+	$(BIN)/python -m tests.chaos
 
 clean: ## Remove the environment and caches; runs and results stay
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

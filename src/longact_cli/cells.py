@@ -2,12 +2,15 @@
 
 import fcntl
 import os
-from collections.abc import Iterator
+import signal
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
+from longact_cli import lease
 from longact_cli.config.schema import RunConfig
 from longact_cli.errors import CellFailedError, CellHeldError
 from longact_cli.files import read_json, read_lines, sha256_file, write_json
@@ -20,7 +23,19 @@ _WHOLE_CHECK_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class Status:
-    """Where a cell stands. Times are seconds since the epoch."""
+    """Where a cell stands. Times are seconds since the epoch.
+
+    Attributes:
+        state: What it is doing, or how it ended.
+        attempt: How many times it was started.
+        exit_code: Of its process, negative for a signal.
+        error: One line.
+        started: When the last attempt began.
+        finished: When it ended.
+        failure: Class of the failure: `signal`, `preempted`, `accelerator`, `oom`, `config`,
+            `environment` or `error`.
+        retries: Classes of the failures after which it was tried again by itself.
+    """
 
     state: State
     attempt: int = 0
@@ -28,6 +43,8 @@ class Status:
     error: str | None = None
     started: float | None = None
     finished: float | None = None
+    failure: str | None = None
+    retries: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,6 +108,21 @@ class CellDir:
         """How far the running process is."""
         return self.path / "progress.json"
 
+    @property
+    def leases(self) -> Path:
+        """Who has owned the cell."""
+        return self.path / "lease"
+
+    @property
+    def job(self) -> Path:
+        """Under which name a cluster knows the cell."""
+        return self.path / "job.json"
+
+    @property
+    def runs_dir(self) -> Path:
+        """The store that the cell belongs to."""
+        return self.path.parents[1]
+
 
 def cell_dir(runs_dir: Path, digest: str) -> CellDir:
     """Return the directory of the cell with this digest."""
@@ -150,18 +182,26 @@ def read_cell(directory: CellDir) -> Cell:
 
 
 def read_status(directory: CellDir) -> Status:
-    """Return the cell's status; a finished cell is `done` whatever its last status says."""
-    data = read_json(directory.path / "status.json")
-    status = Status(**data) if data else Status("pending")
-    if status.state == "done" and not is_done(directory):
-        return Status("pending", attempt=status.attempt)
+    """Return the cell's status; a finished cell is `done` whatever its last status says.
+
+    An empty or torn status is `pending`; so is `done` with a result that is missing or damaged.
+    """
+    status = peek_status(directory)
+    if status.state == "done":
+        reason = damage(directory)
+        if reason is not None:
+            return Status("pending", attempt=status.attempt, error=f"run again: {reason}")
     return status
 
 
 def peek_status(directory: CellDir) -> Status:
     """Return what the cell's status file says, without looking at its results: for overviews."""
     data = read_json(directory.path / "status.json")
-    return Status(**data) if data else Status("pending")
+    try:
+        status = Status(**data) if isinstance(data, dict) else Status("pending")
+    except TypeError:
+        return Status("pending")
+    return replace(status, retries=tuple(status.retries))
 
 
 def write_status(directory: CellDir, status: Status) -> None:
@@ -170,32 +210,82 @@ def write_status(directory: CellDir, status: Status) -> None:
 
 
 @contextmanager
-def hold(directory: CellDir) -> Iterator[None]:
+def hold(
+    directory: CellDir, *, each_tick: Callable[[], None] = lambda: None
+) -> Iterator[lease.Claim]:
     """Own the cell while the block runs. The kernel lets go when the process dies.
+
+    Where the owner may be on another machine, waits until that one has been silent for the
+    lease's time-out. A process that is replaced all the same is killed: it must not write.
+
+    Args:
+        directory: The cell.
+        each_tick: Called about once a second while the cell is owned.
 
     Raises:
         CellHeldError: Another live process owns the cell.
     """
     directory.path.mkdir(parents=True, exist_ok=True)
     with (directory.path / "lock").open("w") as stream:
+        locks = _lock(stream)
+        if locks is False:
+            raise CellHeldError(f"{directory.path} is being run by another process")
+        claim = lease.acquire(directory.leases, locks=locks is True)
+        claim.keep(_die, each_tick)
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CellHeldError(f"{directory.path} is being run by another process") from None
-        yield
+            yield claim
+        finally:
+            claim.release()
+
+
+def _lock(stream: IO[str]) -> bool | None:
+    """Return whether the lock was taken; None where the file system has no locks."""
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _die() -> None:
+    sys.stderr.write("error: the cell was taken over by another process\n")
+    sys.stderr.flush()
+    # With its children, which write too, if this process leads its group.
+    os.kill(-os.getpgrp() if os.getpgrp() == os.getpid() else os.getpid(), signal.SIGKILL)
+
+
+class Holders:
+    """Tells which cells are owned by a live process, on this machine or another."""
+
+    def __init__(self) -> None:
+        """Know nothing yet."""
+        self._watch = lease.Watch()
+
+    def is_held(self, directory: CellDir) -> bool:
+        """Return whether a live process owns the cell.
+
+        An owner on another machine that has died is told only by asking again: it counts as alive
+        until its beat has stood still for the lease's time-out.
+        """
+        lock = directory.path / "lock"
+        if not lock.exists():
+            return False
+        with lock.open("r") as stream:
+            locks = _lock(stream)
+        return locks is False or self._watch.alive(directory.leases, locks=locks is True)
 
 
 def is_held(directory: CellDir) -> bool:
-    """Return whether a live process owns the cell."""
+    """Return whether a live process seems to own the cell, by one look; for showing."""
     lock = directory.path / "lock"
     if not lock.exists():
         return False
     with lock.open("r") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if _lock(stream) is False:
             return True
-    return False
+    return Holders().is_held(directory) and not lease.long_silent(directory.leases)
 
 
 def mark_done(directory: CellDir) -> None:
@@ -219,10 +309,19 @@ def is_done(directory: CellDir) -> bool:
 
     Files above 64 MiB are checked by size only.
     """
+    return damage(directory) is None
+
+
+def damage(directory: CellDir) -> str | None:
+    """Return why a cell does not count as finished, or None where it does."""
     record = read_json(directory.done)
-    if record is None:
-        return False
-    return all(_matches(directory.path / name, entry) for name, entry in record["files"].items())
+    if not isinstance(record, dict) or "files" not in record:
+        return "DONE is damaged" if directory.done.exists() else "DONE is missing"
+    for name, entry in record["files"].items():
+        if not _matches(directory.path / name, entry):
+            there = (directory.path / name).exists()
+            return f"{name} is {'damaged' if there else 'missing'}"
+    return None
 
 
 def _matches(path: Path, entry: dict[str, Any]) -> bool:

@@ -35,3 +35,9 @@ class CellFailedError(LongActError):
 
 class CellHeldError(LongActError):
     """A cell is being run by another live process."""
+
+
+class CellStoppedError(LongActError):
+    """A cell was asked to stop and has; it can go on from there."""
+
+    exit_code = 143

@@ -67,13 +67,24 @@ def test_done_means_every_file_is_there_and_unchanged(directory):
     assert not is_done(directory)
 
 
-def test_a_done_status_without_its_files_is_pending_again(directory):
+def test_a_done_status_without_its_files_is_pending_again_and_says_why(directory):
     write_status(directory, Status("done", attempt=1))
-    assert read_status(directory) == Status("pending", attempt=1)
+    assert read_status(directory) == Status(
+        "pending", attempt=1, error="run again: DONE is missing"
+    )
+    directory.metrics.write_text('{"step": 1}\n')
+    mark_done(directory)
+    directory.metrics.write_text('{"st')
+    assert read_status(directory).error == "run again: metrics.jsonl is damaged"
+    directory.metrics.unlink()
+    assert read_status(directory).error == "run again: metrics.jsonl is missing"
+    directory.done.write_text("")
+    assert read_status(directory).error == "run again: DONE is damaged"
 
 
-def test_a_torn_status_is_pending(directory):
-    (directory.path / "status.json").write_text('{"state": "do')
+@pytest.mark.parametrize("text", ["", '{"state": "do', "[]", '{"state": "done", "of": "later"}'])
+def test_a_status_that_cannot_be_read_is_pending(directory, text):
+    (directory.path / "status.json").write_text(text)
     assert read_status(directory) == Status("pending")
 
 

@@ -1,5 +1,6 @@
 """`longact ablate`: sweep settings, with the controls that a claim needs."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,7 +9,7 @@ import typer
 from longact_cli.cli import options as opt
 
 if TYPE_CHECKING:
-    from longact_cli.config.schema import RunConfig
+    from longact_cli.config.schema import ExecutorConfig, RunConfig
 
 
 @opt.guarded
@@ -29,7 +30,9 @@ def ablate(
     controls: Annotated[
         bool, typer.Option("--controls/--no-controls", help="Random and dense control cells.")
     ] = True,
-    executor: Annotated[str | None, typer.Option("--executor", help="Where cells run.")] = None,
+    executor: Annotated[
+        str | None, typer.Option("--executor", help="Where cells run: local, slurm, ray.")
+    ] = None,
     workers: opt.Workers = None,
     study: Annotated[
         str | None, typer.Option("--study", help="Name of the study; the experiment in MLflow.")
@@ -83,7 +86,7 @@ def ablate(
     request = Request(
         output,
         runs_dir,
-        configs[0].executor,
+        one_executor(configs),
         tracking_uri,
         dry_run,
         RunOptions(retry_failed=retry_failed, fail_fast=fail_fast),
@@ -101,6 +104,22 @@ def _configs(
 
     given = opt.assignments(settings, overrides)
     return [config for choice in opt.model_choices(model) for config in expand([*choice, *given])]
+
+
+def one_executor(configs: "Sequence[RunConfig]") -> "ExecutorConfig":
+    """Return the executor of a sweep; the resources of its cells may differ, the rest may not.
+
+    Raises:
+        ConfigError: The configurations name several.
+    """
+    from longact_cli.errors import ConfigError
+
+    first = configs[0].executor
+    for key in ("name", "workers", "retries", "address"):
+        values = list(dict.fromkeys(str(getattr(c.executor, key)) for c in configs))
+        if len(values) > 1:
+            raise ConfigError(f"executor.{key} is {','.join(values)}; a sweep has one: give one")
+    return first
 
 
 def seed_list(text: str | None) -> str | None:

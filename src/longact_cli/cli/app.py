@@ -3,6 +3,7 @@
 import typer
 
 from longact_cli.cli.ablate import ablate
+from longact_cli.cli.cancel import cancel
 from longact_cli.cli.cell import run_one
 from longact_cli.cli.config import app as config_app
 from longact_cli.cli.diff import diff
@@ -31,6 +32,7 @@ app.command("status")(status)
 app.command("logs")(logs)
 app.command("diff")(diff)
 app.command("sync")(sync)
+app.command("cancel")(cancel)
 app.command("doctor")(doctor)
 app.add_typer(config_app)
 app.add_typer(models_app)

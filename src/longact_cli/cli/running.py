@@ -1,7 +1,8 @@
 """What `train`, `ablate` and `eval` do once they have a plan: check, show, run, track."""
 
+import signal
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shlex import join
 from sys import argv
@@ -35,6 +36,7 @@ class Request:
 
 def handle(plan: "Plan", request: Request) -> int:
     """Show the plan, or run it and say how it ended; return the exit code."""
+    from longact_cli.execution.choose import check_available
     from longact_cli.execution.estimate import estimate, memory_lines
     from longact_cli.execution.preflight import check_plan, check_runs_dir
     from longact_cli.tracking import tracking_uri
@@ -43,6 +45,8 @@ def handle(plan: "Plan", request: Request) -> int:
     uri = tracking_uri(request.tracking_uri, request.runs_dir)
     check_plan(plan)
     cost = estimate(plan, request.runs_dir, workers=request.executor.workers)
+    if request.executor.name != "local":
+        check_available(request.executor.name)
     if request.dry_run:
         show_plan(request.output, plan, cost, memory_lines(plan))
         return 0
@@ -50,24 +54,32 @@ def handle(plan: "Plan", request: Request) -> int:
     outcome = _run(plan, request, uri)
     failures = _failures(plan, request.runs_dir)
     show_outcome(request.output, plan, outcome, failures, retries=request.run.retry_failed)
+    if outcome.left:
+        request.output.note(
+            f"{outcome.left} cells go on under {request.executor.name}; the same command attaches "
+            f"to them again, `longact cancel --study {plan.study} --runs-dir {request.runs_dir}` "
+            "stops them"
+        )
     if outcome.interrupted:
         return EXIT_INTERRUPTED
     return 0 if outcome.ok else EXIT_FAILED
 
 
 def _run(plan: "Plan", request: Request, uri: str) -> Outcome:
-    from longact_cli.execution.local import LocalExecutor
+    from longact_cli.execution.choose import make_executor
     from longact_cli.execution.runner import Runner
     from longact_cli.tracking.listener import PlanTracker
 
-    executor = LocalExecutor(request.executor.workers, request.executor.threads_per_worker)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    executor = make_executor(request.executor, request.runs_dir)
     request.runs_dir.mkdir(parents=True, exist_ok=True)
     follow = PlanProgress(request.output, plan, request.runs_dir, slots=executor.slots)
     tracker = PlanTracker(uri, request.runs_dir, warn=follow.warn)
     tracker.start(plan, command_line(argv))
+    options = replace(request.run, retries=request.executor.retries)
     with follow:
         runner = Runner(
-            plan, request.runs_dir, executor, listeners=(follow, tracker), options=request.run
+            plan, request.runs_dir, executor, listeners=(follow, tracker), options=options
         )
         outcome = runner.run()
     tracker.finish(ok=outcome.ok, interrupted=outcome.interrupted)

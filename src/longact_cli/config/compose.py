@@ -1,14 +1,16 @@
 """From configuration groups and overrides to a typed configuration. The only importer of Hydra."""
 
 from collections.abc import Sequence
+from decimal import Decimal
 from functools import cache
+from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -82,9 +84,24 @@ def _parse_one(text: str) -> Assignment:
     if override.is_delete() or override.is_add() or override.package is not None:
         raise ConfigError(f"'{text}' adds or removes a key; only key=value is allowed")
     if override.is_sweep_override():
-        items = tuple(override.sweep_string_iterator())
+        items = _sweep_items(override)
         return Assignment(key, items, tuple(_parse_one(f"{key}={i}").values[0] for i in items))
     return Assignment(key, (override.get_value_element_as_str(),), (_plain(override.value()),))
+
+
+def _sweep_items(override: Override) -> tuple[str, ...]:
+    """Return the values of a sweep as text.
+
+    Hydra adds a step to a float again and again, so that range(0.1,0.4,0.1) holds
+    0.30000000000000004 and 0.4; decimals hold 0.3, which is the same cell as `0.3` given by hand.
+    """
+    sweep = override.value()
+    if not isinstance(sweep, RangeSweep) or sweep.shuffle or not isinstance(sweep.step, float):
+        return tuple(override.sweep_string_iterator())
+    if sweep.step == 0:
+        raise ConfigError(f"{override.input_line} steps by 0; give a step such as 0.1")
+    start, stop, step = (Decimal(str(number)) for number in (sweep.start, sweep.stop, sweep.step))
+    return tuple(str(start + step * index) for index in range(ceil((stop - start) / step)))
 
 
 def _plain(value: Any) -> Any:

@@ -122,9 +122,50 @@ class BenchmarkConfig(_Frozen):
 class ExecutorConfig(_Frozen):
     """How cells are run. Not part of the science: never enters a digest."""
 
-    name: Literal["local"]
+    name: Literal["local", "slurm", "ray"]
     workers: Positive
+    """Cells side by side; slurm and ray: cells that run or wait in the queue."""
     threads_per_worker: Positive
+    """Compute threads, and CPU cores, of a cell."""
+    gpus_per_cell: Annotated[int, Field(ge=0)] = 0
+    """local: each cell gets this many of CUDA_VISIBLE_DEVICES; 0 leaves all visible to all."""
+    memory_gb: Annotated[float, Field(gt=0.0)] | None = None
+    """slurm and ray: memory of a cell; null asks for none."""
+    retries: Annotated[int, Field(ge=0, le=10)] = 1
+    """New tries after a failure the cell did not cause: a signal, preemption, NCCL, ECC."""
+    time_minutes: Positive | None = None
+    """slurm: time limit of a job; it is requeued at the limit and goes on."""
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    array_parallelism: Positive | None = None
+    """slurm: jobs of one array that may run at the same time; null: as many as workers."""
+    signal_seconds: Positive | None = None
+    """slurm: so long before the limit a job is told to stop."""
+    setup: tuple[str, ...] = ()
+    """slurm: shell lines before the cell, e.g. [module load cuda]."""
+    sbatch: dict[str, str] = Field(default_factory=dict)
+    """slurm: further sbatch options by name, e.g. {constraint: h100}."""
+    address: str | None = None
+    """ray: an existing cluster, e.g. auto or ray://head:10001; null starts one here."""
+
+    @model_validator(mode="after")
+    def _only_its_own(self) -> "ExecutorConfig":
+        owners = {
+            "slurm": (
+                "time_minutes", "partition", "account", "qos", "array_parallelism",
+                "signal_seconds", "setup", "sbatch",
+            ),
+            "ray": ("address",),
+        }  # fmt: skip
+        for owner, keys in owners.items():
+            given = [key for key in keys if getattr(self, key)]
+            if given and owner != self.name:
+                raise ValueError(
+                    f"{given[0]} is {getattr(self, given[0])}, which only the executor '{owner}' "
+                    f"reads; choose executor={owner} or leave it out"
+                )
+        return self
 
 
 class RunConfig(_Frozen):

@@ -14,7 +14,9 @@ from pathlib import Path
 
 from longact_cli.cells import (
     CellDir,
+    Status,
     cell_dir,
+    damage,
     hold,
     is_done,
     mark_done,
@@ -25,48 +27,106 @@ from longact_cli.cells import (
     write_status,
 )
 from longact_cli.config.schema import ModelConfig
-from longact_cli.errors import CellFailedError, CellHeldError, LongActError
+from longact_cli.errors import CellFailedError, CellHeldError, CellStoppedError, LongActError
 from longact_cli.execution.base import EXIT_HELD
+from longact_cli.execution.cancelled import CellsCancelled
 from longact_cli.execution.disk import disk_full_message, is_disk_full
+from longact_cli.execution.failures import classify
 from longact_cli.execution.provenance import add_provenance, write_provenance
 from longact_cli.execution.revision import revision
 from longact_cli.execution.system import sampling
 from longact_cli.files import sha256_json, write_json
+from longact_cli.lease import Claim
 from longact_cli.plan import Cell, InputFile, input_files, train_cell
 from longact_cli.plan import eval_cell as plan_eval_cell
 from longact_cli.redaction import redact
 
+_LOG = logging.getLogger(__name__)
 _PROGRESS_SECONDS = 0.5
 
 
 def run_cell(directory: CellDir) -> int:
     """Run the cell in `directory` and return the exit code of its process."""
     _die_with_parent()
+    # A cluster's notice to the job that looks after this process, not to this process.
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.WARNING)
     logging.getLogger("longact_cli").setLevel(logging.INFO)
     try:
-        with hold(directory):
-            if not is_done(directory):
-                with sampling(directory.system):
-                    _run(directory)
-            status = read_status(directory)
-            finished = status.finished or time.time()
-            write_status(directory, replace(status, state="done", finished=finished, error=None))
+        with hold(directory, each_tick=_CancelWatch(directory)) as claim:
+            return _attempt(directory, claim)
     except CellHeldError as error:
         # The cell belongs to another process, and so does its status.
         sys.stderr.write(f"error: {error}\n")
         return EXIT_HELD
+    except OSError as error:
+        # Not even a lease can be written.
+        return _fail(directory, error, code=1)
+
+
+def _attempt(directory: CellDir, claim: Claim) -> int:
+    """Run the stage and write how it ended, both while the cell is owned."""
+    try:
+        reason = damage(directory)
+        if reason is not None:
+            _mark_running(directory, reason)
+            with sampling(directory.system):
+                _run(directory, claim)
+        status = read_status(directory)
+        finished = status.finished or time.time()
+        write_status(directory, replace(status, state="done", finished=finished, error=None))
+    except CellHeldError:
+        raise
+    except CellStoppedError as error:
+        _LOG.info(str(error))
+        status = read_status(directory)
+        write_status(
+            directory,
+            replace(status, state="interrupted", error=str(error), exit_code=error.exit_code),
+        )
+        return error.exit_code
     except LongActError as error:
-        return _fail(directory, str(error), code=error.exit_code)
+        return _fail(directory, error, code=error.exit_code)
     except Exception as error:  # noqa: BLE001 - the boundary of the process: recorded, then failed
-        if is_disk_full(error, directory.path):
-            return _fail(directory, disk_full_message(directory.path), code=1)
-        traceback.print_exc()
-        return _fail(directory, f"{type(error).__name__}: {error}", code=1)
+        if not is_disk_full(error, directory.path):
+            traceback.print_exc()
+        return _fail(directory, error, code=1)
     return 0
 
 
-def _run(directory: CellDir) -> None:
+def _mark_running(directory: CellDir, reason: str) -> None:
+    """Note that the cell has left the queue; one that was finished once says why it runs again."""
+    status = read_status(directory)
+    if status.state != "running":
+        attempt = max(1, status.attempt)
+        running = Status("running", attempt, started=time.time(), retries=status.retries)
+        write_status(directory, running)
+    if directory.done.exists():
+        _LOG.warning("%s; running the cell again", reason)
+        directory.done.unlink()
+
+
+class _CancelWatch:
+    """Ends this process, politely and once, when a person calls its cell off."""
+
+    def __init__(self, directory: CellDir) -> None:
+        self._name = directory.path.name
+        self._cancelled = CellsCancelled(directory.runs_dir)
+        self._asked = False
+
+    def __call__(self) -> None:
+        if self._asked or self._name not in self._cancelled.names():
+            return
+        self._asked = True
+        sys.stderr.write("cancelled\n")
+        sys.stderr.flush()
+        if os.getpgrp() == os.getpid():
+            os.killpg(os.getpid(), signal.SIGTERM)
+        else:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _run(directory: CellDir, claim: Claim) -> None:
     cell = read_cell(directory)
     _verify(cell, directory)
     progress = ProgressWriter(directory.progress)
@@ -74,15 +134,18 @@ def _run(directory: CellDir) -> None:
         _train(cell, directory, progress)
     else:
         _evaluate(cell, directory, progress)
+    claim.confirm()
     mark_done(directory)
 
 
 def _train(cell: Cell, directory: CellDir, progress: "ProgressWriter") -> None:
     from longact_cli.models.loading import local_checkpoint
+    from longact_cli.training.stopping import stoppable
     from longact_cli.training.train import train_cell as train
 
     write_provenance(directory, checkpoint=local_checkpoint(cell.config.model))
-    result = train(cell.config, out=directory.path, progress=progress)
+    with stoppable(directory.path):
+        result = train(cell.config, out=directory.path, progress=progress)
     add_provenance(directory, **result._asdict())
 
 
@@ -167,13 +230,23 @@ class ProgressWriter:
             write_json(self._path, {"done": done, "total": total, "rate": rate})
 
 
-def _fail(directory: CellDir, message: str, *, code: int) -> int:
+def _fail(directory: CellDir, error: Exception, *, code: int) -> int:
+    message = str(error) if isinstance(error, LongActError) else f"{type(error).__name__}: {error}"
+    if is_disk_full(error, directory.path):
+        message = disk_full_message(directory.path)
     line = redact(" ".join(message.split()))
     with suppress(OSError):
-        # On a full disk neither may be possible; the exit code still says it.
         sys.stderr.write(f"error: {line}\n")
-        status = read_status(directory)
-        failed = replace(status, state="failed", error=line, exit_code=code, finished=time.time())
+    failed = replace(
+        read_status(directory),
+        state="failed",
+        error=line,
+        exit_code=code,
+        failure=classify(error, line),
+        finished=time.time(),
+    )
+    with suppress(OSError):
+        # On a full disk the exit code alone says it.
         write_status(directory, failed)
     return code
 

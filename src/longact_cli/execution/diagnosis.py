@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from longact_cli.errors import LongActError
+from longact_cli.execution.choose import controller_answers, missing
 from longact_cli.execution.preflight import check_runs_dir
 
 _NEEDED = ("torch", "transformers", "trl", "lm_eval", "mlflow", "hydra-core", "wonderwords")
 _OPTIONAL = {
     "vllm": "faster rollouts and evaluation: pip install 'longact[vllm]'",
-    "ray": "the Ray executor: pip install 'longact[ray]'",
-    "submitit": "the Slurm executor: pip install 'longact[slurm]'",
 }
 _ROOM_BYTES = 1 << 30
 
@@ -31,7 +30,8 @@ def diagnose(runs_dir: Path) -> tuple[Check, ...]:
     """Look at packages, accelerators, executors and the store."""
     checks = [_needed(name) for name in _NEEDED]
     checks += [_optional(name, use) for name, use in _OPTIONAL.items()]
-    checks += [_accelerator(), _slurm(), _micro(), _store(runs_dir)]
+    checks += [_accelerator(), *map(_executor, ("local", "slurm", "ray"))]
+    checks += [_micro(), _store(runs_dir)]
     return tuple(checks)
 
 
@@ -57,9 +57,13 @@ def _accelerator() -> Check:
     return Check("GPU", "optional", f"none; {os.cpu_count()} CPU cores are enough for micro")
 
 
-def _slurm() -> Check:
-    path = shutil.which("sbatch")
-    return Check("Slurm", "ok", path) if path else Check("Slurm", "optional", "no sbatch here")
+def _executor(name: str) -> Check:
+    reason = missing(name)
+    if reason is not None:
+        return Check(f"executor {name}", "optional", reason)
+    if name == "slurm" and not controller_answers():
+        return Check(f"executor {name}", "optional", "installed, but no controller answers")
+    return Check(f"executor {name}", "ok", f"longact ablate --executor {name}")
 
 
 def _micro() -> Check:

@@ -1,5 +1,6 @@
 """Checkpoints that are known to be whole: a marker with checksums is written last."""
 
+import logging
 import shutil
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from longact_cli.files import read_json, sha256_file, write_json
 
+_LOG = logging.getLogger(__name__)
 MARKER = "COMPLETE"
 KEEP_LAST = 2
 _PREFIX = "checkpoint-"
@@ -57,6 +59,8 @@ def discard_newer(folder: Path, checkpoint: Path | None) -> None:
     kept_step = -1 if checkpoint is None else checkpoint_step(checkpoint)
     for path in list_checkpoints(folder):
         if checkpoint_step(path) > kept_step:
+            used = "the start" if checkpoint is None else checkpoint.name
+            _LOG.warning("%s is torn; removed it, going on from %s", path.name, used)
             shutil.rmtree(path)
 
 

@@ -45,6 +45,7 @@ from longact_cli.training.data import (
 )
 from longact_cli.training.dynamic_sampling import RefillPrompts
 from longact_cli.training.probe_prompts import probe_prompts
+from longact_cli.training.stopping import StopCallback, refuse_if_stopped
 from longact_cli.training.stored import StoredPrompts
 from longact_cli.training.trainers import TrainerParts, build_grpo, build_sft
 
@@ -87,6 +88,7 @@ def train_cell(config: RunConfig, *, out: Path, progress: Progress | None = None
 
     Raises:
         ConfigError: A setting does not fit the model, e.g. prompts beyond its window.
+        CellStoppedError: It was asked to stop before its last step.
     """
     _refuse_many_processes()
     checkpoint = local_checkpoint(config.model)
@@ -114,6 +116,7 @@ def train_cell(config: RunConfig, *, out: Path, progress: Progress | None = None
     if progress is not None:
         trainer.add_callback(ProgressCallback(progress))
     trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
+    refuse_if_stopped(out, step=trainer.state.global_step, steps=config.algorithm.steps)
     save_model(model, tokenizer, out / "model")
     return _summary(out / "metrics.jsonl", data_sha256=prompts_sha256(prompts, refill.start))
 
@@ -222,6 +225,7 @@ def build_trainer(
         callbacks=(
             JournalCallback(out / "metrics.jsonl"),
             PromptsCallback(refill),
+            StopCallback(out, every=config.algorithm.updates_per_rollout),
             MarkerCallback(),
         ),
     )

@@ -90,3 +90,21 @@ def test_a_model_brings_its_preset_unless_one_is_asked_for():
 def test_settings_are_documented_by_the_schema():
     assert "mask.sparsity" in known_keys()
     assert (config_dir() / "train.yaml").is_file()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("seed=choice(4,2,9)", [4, 2, 9]),
+        ("seed=range(1,8,3)", [1, 4, 7]),
+        ("seed=7,3", [7, 3]),
+    ],
+)
+def test_the_sweep_syntax_of_hydra(text, expected):
+    assert [config.seed for config in expand(parse([text]))] == expected
+
+
+def test_a_range_of_fractions_and_lists_as_values_are_axes():
+    found = expand(parse(["mask.sparsity=range(0.1,0.4,0.1)", "data.context_lengths=[256],[512]"]))
+    pairs = [(c.mask.sparsity, c.data.context_lengths) for c in found]
+    assert pairs == [(s, (n,)) for s in (0.1, 0.2, 0.3) for n in (256, 512)]

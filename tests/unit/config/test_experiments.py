@@ -27,3 +27,10 @@ def test_a_study_file_with_an_unknown_key_is_refused(tmp_path):
     path.write_text("studdy: a\n")
     with pytest.raises(ConfigError, match="studdy"):
         load_experiment(path)
+
+
+def test_a_study_file_may_use_the_sweep_syntax(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text('sweep:\n  seed: "range(0,2)"\n  mask.sparsity: choice(0.1,0.5)\n')
+    found = [(c.seed, c.mask.sparsity) for c in expand(parse(load_experiment(path).overrides))]
+    assert found == [(0, 0.1), (0, 0.5), (1, 0.1), (1, 0.5)]

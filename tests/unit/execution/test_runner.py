@@ -2,65 +2,18 @@
 
 import os
 import signal
-import subprocess
-import sys
-import textwrap
 import threading
 import time
-from dataclasses import dataclass
 
 import pytest
 
+from cell_scripts import ScriptExecutor, times_run
 from longact_cli.cells import Status, cell_dir, create, is_held, read_status, write_status
 from longact_cli.config.compose import parse
 from longact_cli.config.sweep import expand
 from longact_cli.controls import plan_sweep
-from longact_cli.execution.local import LocalHandle
-from longact_cli.execution.runner import Runner, RunOptions, ended
-
-SCRIPT = """
-import sys, time
-from dataclasses import replace
-from pathlib import Path
-from longact_cli.cells import (
-    CellDir, hold, is_done, mark_done, read_cell, read_status, write_status
-)
-from longact_cli.errors import CellHeldError
-
-def run(directory):
-    (directory.path / "runs.txt").open("a").write("x")
-    BODY
-    mark_done(directory)
-
-directory = CellDir(Path(sys.argv[1]))
-try:
-    with hold(directory):
-        if not is_done(directory):
-            run(directory)
-        write_status(directory, replace(read_status(directory), state="done"))
-except CellHeldError:
-    sys.exit(75)
-"""
-
-
-@dataclass
-class ScriptExecutor:
-    """Runs the same script for every cell."""
-
-    body: str = "pass"
-    slots: int = 2
-    running: int = 0
-    most: int = 0
-
-    def start(self, directory):
-        script = SCRIPT.replace("    BODY", textwrap.indent(textwrap.dedent(self.body), "    "))
-        process = subprocess.Popen(
-            [sys.executable, "-c", script, str(directory.path)],
-            stdin=subprocess.PIPE,
-            start_new_session=True,
-            stderr=subprocess.DEVNULL,
-        )
-        return LocalHandle(process, process.stdin)
+from longact_cli.execution.failures import ended
+from longact_cli.execution.runner import Runner, RunOptions
 
 
 class Watch:
@@ -79,11 +32,6 @@ class Watch:
 def plan():
     configs = expand(parse(["mask=salient", "mask.sparsity=0.3"]))
     return plan_sweep("s", configs, revision=lambda _model: "w", controls=True)
-
-
-def times_run(plan, runs):
-    paths = [cell_dir(runs, cell.digest).path / "runs.txt" for cell in plan.cells]
-    return [len(path.read_text()) if path.exists() else 0 for path in paths]
 
 
 @pytest.mark.slow
@@ -167,7 +115,8 @@ def test_fail_fast_starts_nothing_after_a_failure(plan, tmp_path):
 def test_a_process_that_dies_without_a_word_has_failed():
     status = ended(Status("running", attempt=1), -9)
     assert status.state == "failed"
-    assert status.error == "killed by signal 9; see stderr.log"
+    assert status.error.startswith("killed by signal 9")
+    assert status.failure == "signal"
     assert ended(Status("running"), 0).state == "failed"
     assert ended(Status("done"), 0).state == "done"
 
@@ -181,3 +130,17 @@ def test_the_status_of_a_new_cell_is_pending(plan, tmp_path):
     directory = cell_dir(tmp_path, plan.cells[0].digest)
     create(directory, plan.cells[0])
     assert read_status(directory).state == "pending"
+
+
+@pytest.mark.slow
+def test_a_value_added_to_a_sweep_later_runs_only_the_new_cells(tmp_path):
+    def sweep(sparsities):
+        configs = expand(parse(["mask=salient", f"mask.sparsity={sparsities}"]))
+        return plan_sweep("s", configs, revision=lambda _model: "w", controls=False)
+
+    assert Runner(sweep("0.1"), tmp_path, ScriptExecutor()).run().ok
+    watch = Watch()
+    assert Runner(sweep("0.1,0.3"), tmp_path, ScriptExecutor(), listeners=[watch]).run().ok
+    started = [(stage, arm) for stage, arm, state in watch.events if state == "running"]
+    assert started == [("train", "salient"), ("eval", "salient")]
+    assert times_run(sweep("0.1,0.3"), tmp_path) == [1] * 5

@@ -1,0 +1,47 @@
+"""One short training of the micro model, as a command, wherever it is run."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+TRAIN = [
+    "train", "--sparsity", "0.3", "--steps", "20", "--study", "cluster",
+    "algorithm.checkpoint_every=2", "algorithm.prompts_per_step=2", "algorithm.group_size=4",
+    "algorithm.micro_batch_size=8", "data.context_lengths=[256]",
+]  # fmt: skip
+
+
+def environment(**more: str) -> dict[str, str]:
+    quiet = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    return {**os.environ, **quiet, **more}
+
+
+def start(folder: Path, *overrides: str, env: dict[str, str]) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "longact_cli", *TRAIN, *overrides],
+        cwd=folder,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def whole_checkpoints(folder: Path) -> int:
+    """Return the step of the newest whole checkpoint, 0 where there is none."""
+    found = folder.glob("runs/cells/*/checkpoints/*/COMPLETE")
+    return max((int(path.parent.name.removeprefix("checkpoint-")) for path in found), default=0)
+
+
+def wait_until(ready, *, seconds: float = 150.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.05)
+
+
+def weights(folder: Path) -> bytes:
+    (path,) = folder.glob("runs/cells/*/model/model.safetensors")
+    return path.read_bytes()
