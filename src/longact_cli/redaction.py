@@ -2,9 +2,10 @@
 
 import os
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import TextIO
+from typing import TextIO, cast
 
 MARK = "***"
 _SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY|CREDENTIAL", re.I)
@@ -21,7 +22,10 @@ _SHAPES = (
     (re.compile(r"\b(?:gh[pousr]_|github_pat_)[A-Za-z0-9_]{16,}"), MARK),
     (re.compile(r"\bxox[abprs]-[A-Za-z0-9-]{10,}"), MARK),
     (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), MARK),
-    (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{12,}"), rf"\1 {MARK}"),
+    (
+        re.compile(r"(?i)\b(authorization['\"]?\s*[:=]\s*['\"]?\w+|bearer)\s+[\w.~+/=-]{12,}"),
+        rf"\1 {MARK}",
+    ),
     # ...token=value, "api_key": "value", PASSWORD: value
     (
         re.compile(
@@ -82,3 +86,9 @@ class RedactingStream:
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._stream, name)
+
+
+def redact_output() -> None:
+    """Replace secrets in what this process prints from now on, tracebacks and logs included."""
+    sys.stdout = cast(TextIO, RedactingStream(sys.stdout))
+    sys.stderr = cast(TextIO, RedactingStream(sys.stderr))

@@ -1,13 +1,14 @@
-"""What running a cell costs beyond the cell: 200 cells that do nothing, with and without MLflow."""
+"""What a cell costs beyond itself: 200 cells that do nothing, and a look at a store of 1,000."""
 
 import json
 import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from longact_cli.cells import Status, cell_dir
+from longact_cli.cells import Status, cell_dir, create, write_status
 from longact_cli.config.compose import compose
 from longact_cli.execution.local import LocalHandle
 from longact_cli.execution.runner import Runner
@@ -70,6 +71,21 @@ def orchestrated(plan, folder, *, tracked):
     return middle - started, time.perf_counter() - middle
 
 
+def look(plan, folder):
+    """Return the seconds of `longact status` on a store with every cell of the plan."""
+    for cell in plan.cells:
+        directory = cell_dir(folder, cell.digest)
+        create(directory, cell)
+        write_status(directory, Status("done", 1, 0, started=1.0, finished=2.0))
+    command = [sys.executable, "-m", "longact_cli", "status", "--runs-dir", str(folder)]
+    seconds = []
+    for _ in range(5):
+        started = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        seconds.append(time.perf_counter() - started)
+    return seconds
+
+
 def run():
     """Print the milliseconds per cell and the seconds of `longact status`."""
     plan = make_plan(CELLS)
@@ -81,6 +97,8 @@ def run():
             what = "with MLflow" if tracked else "without MLflow"
             each = 1000 * (spent - base) / CELLS
             print(f"per cell, {what:14}  {each:.1f} ms; after the last cell {after:.1f} s")
+        seconds = look(make_plan(STORED), folder / "stored")
+        print(f"status of {STORED} cells    {min(seconds):.2f} to {max(seconds):.2f} s")
 
 
 if __name__ == "__main__":

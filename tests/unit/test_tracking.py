@@ -351,3 +351,11 @@ def test_two_processes_may_open_a_new_store_at_once(tmp_path: Path):
     started = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(3)]
     assert [(process.communicate()[1], process.returncode) for process in started] == [(b"", 0)] * 3
     assert list_studies(uri) == ("study",)
+
+
+def test_a_database_whose_creation_was_cut_off_is_created_anew(tmp_path, empty_database):
+    (tmp_path / ".mlflow.db.new").write_bytes(empty_database.read_bytes()[:40_000])
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    open_store(uri, runs_dir=tmp_path, study="study")
+    assert list_studies(uri) == ("study",)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".mlflow.lock", "mlflow.db"]

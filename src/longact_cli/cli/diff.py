@@ -35,7 +35,8 @@ def diff(
     found = compare(a, b)
     for difference in found:
         output.data({"event": "difference", **difference._asdict()})
-        output.show(difference.text + _WHAT[difference.kind])
+        if not output.json:
+            typer.echo(difference.text + _WHAT[difference.kind])
     output.data(
         {
             "event": "diff",

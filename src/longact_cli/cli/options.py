@@ -79,10 +79,24 @@ def guarded(command: Callable[P, int | None]) -> Callable[P, None]:
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
+        except OSError as error:
+            full = _full_disk(error, kwargs)
+            if full is None:
+                raise
+            _output_of(kwargs).error(full)
+            raise typer.Exit(full.exit_code) from None
         if code:
             raise typer.Exit(code)
 
     return run
+
+
+def _full_disk(error: OSError, options: dict[str, Any]) -> LongActError | None:
+    """Return the error for the user where the disk of the runs folder is full."""
+    from longact_cli.execution.disk import disk_full_message, is_disk_full
+
+    folder = Path(options.get("runs_dir") or DEFAULT_RUNS)
+    return LongActError(disk_full_message(folder)) if is_disk_full(error, folder) else None
 
 
 def _output_of(options: dict[str, Any]) -> "Output":

@@ -73,12 +73,13 @@ def report(
     from longact_cli.reporting.api import only_study
     from longact_cli.reporting.render.terminal import to_terminal
     from longact_cli.reporting.report import CLAIMS, ReportRequest, write_report
-    from longact_cli.tracking import artifact_folder, default_tracking_uri
+    from longact_cli.tracking import artifact_folder
+    from longact_cli.tracking import tracking_uri as chosen_uri
 
     output = opt.make_output(json=json, quiet=quiet, no_color=no_color, verbose=verbose)
     pivot = _pivot(rows, cols, where)
     check_runs_dir(runs_dir)
-    uri = tracking_uri or default_tracking_uri(runs_dir)
+    uri = chosen_uri(tracking_uri, runs_dir)
     studies = _words(experiment) if experiment else (only_study(uri),)
     done = write_report(
         uri,

@@ -40,8 +40,10 @@ def handle(plan: "Plan", request: Request) -> int:
     from longact_cli.execution.estimate import estimate, memory_lines
     from longact_cli.execution.preflight import check_plan, check_runs_dir
     from longact_cli.execution.resources import check_machines
+    from longact_cli.tracking import tracking_uri
 
     check_runs_dir(request.runs_dir)
+    uri = tracking_uri(request.tracking_uri, request.runs_dir)
     check_plan(plan)
     cost = estimate(plan, request.runs_dir, workers=request.executor.workers)
     if request.executor.name != "local":
@@ -52,7 +54,7 @@ def handle(plan: "Plan", request: Request) -> int:
     if request.executor.name == "local":
         check_machines(plan)
     request.output.note(f"study {plan.study}: {cost_line(cost)}")
-    outcome = _run(plan, request)
+    outcome = _run(plan, request, uri)
     failures = _failures(plan, request.runs_dir)
     show_outcome(request.output, plan, outcome, failures, retries=request.run.retry_failed)
     if outcome.left:
@@ -66,15 +68,13 @@ def handle(plan: "Plan", request: Request) -> int:
     return 0 if outcome.ok else EXIT_FAILED
 
 
-def _run(plan: "Plan", request: Request) -> Outcome:
+def _run(plan: "Plan", request: Request, uri: str) -> Outcome:
     from longact_cli.execution.choose import make_executor
     from longact_cli.execution.runner import Runner
-    from longact_cli.tracking import tracking_uri
     from longact_cli.tracking.listener import PlanTracker
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     executor = make_executor(request.executor, request.runs_dir)
-    uri = tracking_uri(request.tracking_uri, request.runs_dir)
     request.runs_dir.mkdir(parents=True, exist_ok=True)
     follow = PlanProgress(request.output, plan, request.runs_dir, slots=executor.slots)
     tracker = PlanTracker(uri, request.runs_dir, warn=follow.warn)

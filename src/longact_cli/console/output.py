@@ -9,6 +9,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from longact_cli.errors import LongActError
+from longact_cli.redaction import redact
 
 STATE_STYLES = {
     "done": "green",
@@ -67,9 +68,9 @@ class Output:
     def error(self, error: LongActError) -> None:
         """Print an error: one line for a person, or one object for a script."""
         if self.json:
-            self.data({"error": str(error), "exit_code": error.exit_code})
+            self.data({"error": redact(str(error)), "exit_code": error.exit_code})
             return
-        self.err.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
+        self.err.print(Text.assemble(("error: ", "bold red"), redact(str(error))), soft_wrap=True)
 
 
 def duration(seconds: float) -> str:

@@ -29,6 +29,7 @@ from longact_cli.config.schema import ModelConfig
 from longact_cli.errors import CellFailedError, CellHeldError, CellStoppedError, LongActError
 from longact_cli.execution.base import EXIT_HELD
 from longact_cli.execution.cancelled import CellsCancelled
+from longact_cli.execution.disk import disk_full_message, is_disk_full
 from longact_cli.execution.failures import classify
 from longact_cli.execution.progress import ProgressWriter
 from longact_cli.execution.provenance import (
@@ -37,10 +38,12 @@ from longact_cli.execution.provenance import (
     write_provenance,
 )
 from longact_cli.execution.revision import revision
+from longact_cli.execution.system import sampling
 from longact_cli.files import sha256_json
 from longact_cli.lease import Claim
 from longact_cli.plan import Cell, InputFile, input_files, train_cell
 from longact_cli.plan import eval_cell as plan_eval_cell
+from longact_cli.redaction import redact
 
 _LOG = logging.getLogger(__name__)
 
@@ -70,7 +73,8 @@ def _attempt(directory: CellDir, claim: Claim) -> int:
         reason = damage(directory)
         if reason is not None:
             _mark_running(directory, reason)
-            _run(directory, claim)
+            with sampling(directory.system):
+                _run(directory, claim)
         status = read_status(directory)
         finished = status.finished or time.time()
         write_status(directory, replace(status, state="done", finished=finished, error=None))
@@ -87,7 +91,8 @@ def _attempt(directory: CellDir, claim: Claim) -> int:
     except LongActError as error:
         return _fail(directory, error, code=error.exit_code)
     except Exception as error:  # noqa: BLE001 - the boundary of the process: recorded, then failed
-        traceback.print_exc()
+        if not is_disk_full(error, directory.path):
+            traceback.print_exc()
         return _fail(directory, error, code=1)
     return 0
 
@@ -221,8 +226,11 @@ def _verify(cell: Cell, directory: CellDir) -> None:
 
 def _fail(directory: CellDir, error: Exception, *, code: int) -> int:
     message = str(error) if isinstance(error, LongActError) else f"{type(error).__name__}: {error}"
-    line = " ".join(message.split())
-    sys.stderr.write(f"error: {line}\n")
+    if is_disk_full(error, directory.path):
+        message = disk_full_message(directory.path)
+    line = redact(" ".join(message.split()))
+    with suppress(OSError):
+        sys.stderr.write(f"error: {line}\n")
     failed = replace(
         read_status(directory),
         state="failed",

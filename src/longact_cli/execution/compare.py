@@ -16,6 +16,8 @@ from longact_cli.files import read_json
 from longact_cli.plan import Cell, flat_config, science_keys
 
 _SHOWN = 12
+# Stored beside the provenance, but a result of the run.
+_OUTCOMES = ("steps", "final_reward", "seconds", "tokens")
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,8 @@ def compare(left: Side, right: Side) -> tuple[Difference, ...]:
         if a != b:
             counts = science is None or key in science
             found.append(Difference(key, a, b, "setting" if counts else "run"))
-    for key in sorted({*left.facts, *right.facts}) if left.facts and right.facts else ():
+    alike = left.settings.get("stage") == right.settings.get("stage")
+    for key in sorted({*left.facts, *right.facts}) if alike else ():
         a, b = _one(left.facts.get(key)), _one(right.facts.get(key))
         if a != b:
             found.append(Difference(key, a, b, "provenance"))
@@ -106,6 +109,8 @@ def _cells_side(name: str, directories: Iterable[CellDir]) -> Side:
         "stage": {cell.stage for cell in cells},
         "model weights": {cell.model_revision for cell in cells},
     }
+    for key, content in (found for cell in cells for found in cell.inputs):
+        extra.setdefault(f"content of {key}", set()).add(content)
     settings |= {key: tuple(sorted(values)) for key, values in extra.items()}
     science = frozenset(extra).union(*(science_keys(cell) for cell in cells))
     joined = {key: ", ".join(sorted(values)) for key, values in facts.items()}
@@ -128,7 +133,7 @@ def _facts(directory: CellDir, cell: Cell) -> dict[str, str]:
     record = read_json(directory.provenance) or {}
     packages = record.pop("packages", {})
     flat = {**record, **{f"package {name}": version for name, version in packages.items()}}
-    return {key: str(value) for key, value in flat.items()}
+    return {key: str(value) for key, value in flat.items() if key not in _OUTCOMES}
 
 
 def _experiment_configs(path: Path) -> list[RunConfig]:

@@ -6,14 +6,18 @@ from pathlib import Path
 from longact_cli.config.describe import config_error
 from longact_cli.config.schema import RunConfig
 from longact_cli.errors import ConfigError, LongActError, PrerequisiteError
-from longact_cli.plan import Plan
+from longact_cli.plan import Plan, flat_config
+from longact_cli.redaction import holds_secret
+
+_FOLDERS = ("cells", "plans", "artifacts", "cache", "reports")
 
 
 def check_runs_dir(runs_dir: Path) -> None:
-    """Refuse a store that is not, and cannot become, a folder to write in.
+    """Refuse a store that is not, and cannot become, a folder to write in, or leads out of itself.
 
     Raises:
-        ConfigError: The path, or a parent of it, is a file or cannot be written to.
+        ConfigError: The path, or a parent of it, is a file or cannot be written to; or a folder in
+            it is a link to somewhere else.
     """
     nearest = next(path for path in (runs_dir, *runs_dir.absolute().parents) if path.exists())
     if not nearest.is_dir():
@@ -25,6 +29,21 @@ def check_runs_dir(runs_dir: Path) -> None:
         raise ConfigError(
             f"--runs-dir is {runs_dir}; {nearest} cannot be written to: give another folder"
         )
+    _check_inside(runs_dir)
+
+
+def _check_inside(runs_dir: Path) -> None:
+    """Refuse a store whose folders lead out of it: cells would be written where nobody looks."""
+    root = runs_dir.resolve()
+    for name in _FOLDERS:
+        folder = runs_dir / name
+        entries = [folder, *(folder.iterdir() if name == "cells" and folder.is_dir() else ())]
+        for entry in entries:
+            if entry.is_symlink() and not entry.resolve().is_relative_to(root):
+                raise ConfigError(
+                    f"--runs-dir is {runs_dir}; {entry} is a link to {entry.resolve()}, outside "
+                    "of it: replace the link by the folder, or make the whole runs folder a link"
+                )
 
 
 def check_plan(plan: Plan) -> None:
@@ -39,6 +58,8 @@ def check_plan(plan: Plan) -> None:
     lines: dict[str, None] = {}
     seen: set[str] = set()
     for cell in plan.cells:
+        for line in _secrets(cell.config):
+            lines[line] = None
         if cell.stage == "eval":
             asked = cell.config.model.model_dump_json() + cell.config.benchmark.model_dump_json()
             check_backend(cell.config.benchmark)
@@ -49,6 +70,16 @@ def check_plan(plan: Plan) -> None:
             lines[line] = None
     if lines:
         raise config_error(lines)
+
+
+def _secrets(config: RunConfig) -> list[str]:
+    """Return a complaint for each setting that holds a secret: settings are stored with results."""
+    return [
+        f"{key} holds a password or token, and settings are stored with every run: put it into "
+        "an environment variable or a file of the library that needs it, and leave it out here"
+        for key, value in flat_config(config).items()
+        if isinstance(value, str) and holds_secret(value)
+    ]
 
 
 def _complaints(config: RunConfig, *, trains: bool) -> list[str]:

@@ -111,7 +111,9 @@ class Runner:
         self._tried_again: dict[str, int] = {}
         self._not_before: dict[str, float] = {}
         self._stopping = False
-        self._pause = _FIRST_POLL_SECONDS
+        # A cluster's queue is asked at its own pace.
+        self._shortest = _DETACHED_POLL_SECONDS if self._detached else _FIRST_POLL_SECONDS
+        self._pause = self._shortest
 
     def run(self) -> Outcome:
         """Run until every cell is done, failed or blocked, or the user interrupts."""
@@ -298,7 +300,7 @@ class Runner:
         self._tell(cell, status)
 
     def _tell(self, cell: Cell, status: Status) -> None:
-        self._pause = _FIRST_POLL_SECONDS
+        self._pause = self._shortest
         for listener in self._listeners:
             listener.changed(cell, status)
 

@@ -1,9 +1,11 @@
 """The connection to MLflow: what fails in it becomes one `TrackingError`."""
 
 import logging
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
@@ -12,7 +14,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from longact_cli.redaction import redact
 from longact_cli.tracking import TrackingError
 
-__all__ = ["connect", "translated"]
+__all__ = ["connect", "create_database", "translated"]
+
+# SQLAlchemy's remarks around the database's own message.
+_NOISE = re.compile(
+    r"\(raised as a result of [^)]*\) | \[(?:SQL|parameters): .*|\(Background on .*"
+)
 
 
 @contextmanager
@@ -25,7 +32,7 @@ def translated(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
-        said = redact(" ".join(str(error).split()))[:300]
+        said = redact(_NOISE.sub("", " ".join(str(error).split())))[:300]
         raise TrackingError(
             f"tracking at {redact(uri)} failed: {said}; results on disk are kept: "
             "`longact sync` copies them once it works again"
@@ -35,4 +42,18 @@ def translated(uri: str) -> Iterator[None]:
 def connect(uri: str) -> MlflowClient:
     """Return a client for `uri`; a new database is created on the first call to it."""
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    # It prints tracebacks of what is raised as well.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     return MlflowClient(tracking_uri=uri)
+
+
+def create_database(path: Path) -> None:
+    """Create MLflow's database in one step: a process that dies in the middle leaves none.
+
+    MLflow cannot go on with a database whose first migration was cut off.
+    """
+    temporary = path.with_name(f".{path.name}.new")
+    for left in (temporary, temporary.with_name(f"{temporary.name}-journal")):
+        left.unlink(missing_ok=True)
+    connect(f"sqlite:///{temporary}").search_experiments(max_results=1)
+    temporary.replace(path)

@@ -15,7 +15,7 @@ from longact_cli.cells import CellDir, Status, read_status
 from longact_cli.plan import Cell, Plan
 from longact_cli.redaction import redact
 from longact_cli.tracking import PlanStatus, artifact_folder, database_file
-from longact_cli.tracking.client import connect, translated
+from longact_cli.tracking.client import connect, create_database, translated
 from longact_cli.tracking.relocate import relocate
 from longact_cli.tracking.sync import (
     ENDED,
@@ -305,7 +305,7 @@ class TrackingStore:
         return stored
 
     def _send_files(self, run_id: str, cell: Cell, directory: CellDir) -> None:
-        self._client.log_dict(run_id, cell.config.model_dump(mode="json"), "config.json")
+        self._client.log_text(run_id, redact(cell.config.model_dump_json(indent=2)), "config.json")
         beside = [*sorted(directory.path.glob("samples.*.json")), directory.path / "samples.html"]
         for path in (directory.results, directory.samples, directory.provenance, *beside):
             if path.exists():
@@ -328,6 +328,8 @@ def open_store(uri: str, *, runs_dir: Path, study: str) -> TrackingStore:
     database = database_file(uri)
     location = artifact_folder(runs_dir, study).as_uri() if database else None
     with translated(uri), _locked(lock):
+        if database is not None and not database.exists():
+            create_database(database)
         client = connect(uri)
         experiment = client.get_experiment_by_name(study)
         if experiment is None:
