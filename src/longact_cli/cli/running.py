@@ -39,7 +39,7 @@ def handle(plan: "Plan", request: Request) -> int:
     from longact_cli.execution.choose import check_available
     from longact_cli.execution.estimate import estimate, memory_lines
     from longact_cli.execution.preflight import check_plan, check_runs_dir
-    from longact_cli.execution.resources import check_machines
+    from longact_cli.execution.resources import check_machines, check_shares
     from longact_cli.tracking import tracking_uri
 
     check_runs_dir(request.runs_dir)
@@ -48,6 +48,7 @@ def handle(plan: "Plan", request: Request) -> int:
     cost = estimate(plan, request.runs_dir, workers=request.executor.workers)
     if request.executor.name != "local":
         check_available(request.executor.name)
+        check_shares(plan, request.executor)
     if request.dry_run:
         show_plan(request.output, plan, cost, memory_lines(plan))
         return 0

@@ -18,6 +18,7 @@ _OUT_OF_MEMORY = re.compile(
     r"|MemoryError|oom[-_ ]kill|No available memory for the cache blocks",
     re.IGNORECASE,
 )
+_RANK_KILLED = re.compile(r"rank \d+ died of SIG")
 # NCCL's own errors, uncorrectable memory errors and GPUs that the driver has lost (Xid 48, 63, 79,
 # https://docs.nvidia.com/deploy/xid-errors/).
 _ACCELERATOR = re.compile(
@@ -39,6 +40,8 @@ def classify(error: BaseException | None, text: str) -> str:
         return "config"
     if isinstance(error, PrerequisiteError):
         return "environment"
+    if _RANK_KILLED.match(text):
+        return "signal"
     named = f"{type(error).__name__}: {text}" if error is not None else text
     if _OUT_OF_MEMORY.search(named):
         return "oom"

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from longact_cli.cells import CellDir
-from longact_cli.config.schema import RunConfig
+from longact_cli.config.schema import ExecutorConfig, RunConfig
 from longact_cli.errors import ConfigError, PrerequisiteError
 from longact_cli.execution.provenance import add_provenance
 from longact_cli.execution.rollout_server import free_port, serve, server_command, split_gpus
@@ -30,6 +30,20 @@ def check_machines(plan: Plan) -> None:
     refuse_launchers(os.environ)
     for config in {repr(c.config): c.config for c in plan.cells if c.stage == "train"}.values():
         check_machine(config)
+
+
+def check_shares(plan: Plan, executor: ExecutorConfig) -> None:
+    """Refuse a cluster job that asks for fewer GPUs than its cell trains on.
+
+    Raises:
+        ConfigError: A cell needs more than `executor.gpus_per_cell`; 0 leaves it to the cluster.
+    """
+    needed = max((gpus_needed(c.config) for c in plan.cells if c.stage == "train"), default=0)
+    if 0 < executor.gpus_per_cell < needed:
+        raise ConfigError(
+            f"executor.gpus_per_cell is {executor.gpus_per_cell}; a cell of this plan trains on "
+            f"{needed} GPUs: set executor.gpus_per_cell={needed}"
+        )
 
 
 def refuse_launchers(environment: Mapping[str, str]) -> None:

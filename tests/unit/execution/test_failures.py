@@ -27,6 +27,7 @@ CUDA_OOM = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total ca
         (RuntimeError(), "CUDA error: device-side assert triggered", "error"),
         (ValueError(), "shapes do not match", "error"),
         (CellFailedError("x"), "the checkpoint is missing", "error"),
+        (CellFailedError("x"), "rank 1 died of SIGKILL (often a lack of memory)", "signal"),
     ],
 )  # fmt: skip
 def test_a_failure_gets_its_class(error, text, expected):
