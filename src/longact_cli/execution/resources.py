@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from longact_cli.cells import CellDir
 from longact_cli.config.schema import ExecutorConfig, RunConfig
 from longact_cli.errors import ConfigError, PrerequisiteError
+from longact_cli.execution.estimate import gpus_needed
 from longact_cli.execution.provenance import add_provenance
 from longact_cli.execution.rollout_server import free_port, serve, server_command, split_gpus
 from longact_cli.plan import Plan

@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 
 from longact_cli.cells import CellDir
+from longact_cli.config.compose import compose, parse
+from longact_cli.controls import plan_train
+from longact_cli.errors import ConfigError
 from longact_cli.execution.ranks import RankFailure, first_failure, read_failures
+from longact_cli.execution.resources import check_shares
 from longact_cli.files import write_json
 
 FIRST = RankFailure(1, 10.0, "mask.file is x; there is no such file", 2)
@@ -72,3 +76,12 @@ def wait_for(reached, seconds: float = 20.0) -> None:
         if time.monotonic() > deadline:
             pytest.fail("not reached in time")
         time.sleep(0.05)
+
+
+def test_a_cluster_job_has_the_gpus_of_its_cell():
+    config = compose(parse(["executor=slurm", "parallel.processes=2", "parallel.sharding=ddp"]))
+    plan = plan_train("s", config, revision=lambda _source: "w")
+    with pytest.raises(ConfigError, match=r"executor.gpus_per_cell is 1.*executor.gpus_per_cell=2"):
+        check_shares(plan, config.executor)
+    check_shares(plan, config.executor.model_copy(update={"gpus_per_cell": 2}))
+    check_shares(plan, config.executor.model_copy(update={"gpus_per_cell": 0}))
