@@ -13,8 +13,14 @@ import sys, time
 from dataclasses import replace
 from pathlib import Path
 from longact_cli.cells import (
-    CellDir, hold, is_done, mark_done, read_cell, read_status, write_status
+    CellDir,
+    is_done,
+    mark_done,
+    read_cell,
+    read_status,
+    write_status,
 )
+from longact_cli.holding import hold
 from longact_cli.errors import CellHeldError
 
 def run(directory):

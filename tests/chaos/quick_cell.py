@@ -7,7 +7,6 @@ from pathlib import Path
 
 from longact_cli.cells import (
     CellDir,
-    hold,
     is_done,
     mark_done,
     read_cell,
@@ -18,6 +17,7 @@ from longact_cli.cells import (
 from longact_cli.errors import CellHeldError
 from longact_cli.execution.base import EXIT_HELD
 from longact_cli.files import append_lines, write_json
+from longact_cli.holding import hold
 from synthetic_store import COMMIT, answers, results, rewards
 
 

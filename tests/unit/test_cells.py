@@ -9,9 +9,7 @@ from longact_cli.cells import (
     Status,
     cell_dir,
     create,
-    hold,
     is_done,
-    is_held,
     list_cells,
     mark_done,
     read_cell,
@@ -22,6 +20,7 @@ from longact_cli.cells import (
 )
 from longact_cli.config.compose import compose, parse
 from longact_cli.errors import CellFailedError, CellHeldError
+from longact_cli.holding import hold, is_held
 from longact_cli.plan import train_cell
 from longact_cli.results import EvalResult
 
@@ -92,7 +91,8 @@ def test_only_one_process_holds_a_cell_and_death_frees_it(directory):
     script = textwrap.dedent(f"""
         import time
         from pathlib import Path
-        from longact_cli.cells import CellDir, hold
+        from longact_cli.cells import CellDir
+        from longact_cli.holding import hold
         with hold(CellDir(Path({str(directory.path)!r}))):
             print("held", flush=True)
             time.sleep(60)

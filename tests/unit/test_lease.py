@@ -11,8 +11,9 @@ from dataclasses import replace
 import pytest
 
 from longact_cli import lease
-from longact_cli.cells import CellDir, Holders, hold, is_held
+from longact_cli.cells import CellDir
 from longact_cli.errors import CellHeldError
+from longact_cli.holding import Holders, hold, is_held
 from longact_cli.lease import Lease, Watch, acquire, current
 
 SHORT = 0.6
@@ -164,7 +165,8 @@ def test_a_suspended_process_that_was_replaced_kills_itself(tmp_path):
     script = textwrap.dedent(f"""
         import time
         from pathlib import Path
-        from longact_cli.cells import CellDir, hold
+        from longact_cli.cells import CellDir
+        from longact_cli.holding import hold
         with hold(CellDir(Path({str(directory.path)!r}))):
             print("held", flush=True)
             time.sleep(60)

@@ -103,7 +103,8 @@ def _track(
 ) -> None:
     """Log the analysis; what fails in MLflow is said and costs nothing else."""
     from longact_cli.tracking import TrackingError, default_tracking_uri
-    from longact_cli.tracking.store import AnalysisRecord, open_store
+    from longact_cli.tracking.records import AnalysisRecord
+    from longact_cli.tracking.store import open_store
 
     labels = ", ".join(subject.label for subject in found.settings.subjects)
     record = AnalysisRecord(

@@ -11,7 +11,6 @@ from longact_cli.cells import (
     CellDir,
     Status,
     cell_dir,
-    is_held,
     list_cells,
     read_status,
 )
@@ -20,6 +19,7 @@ from longact_cli.execution.cancelled import CellsCancelled
 from longact_cli.execution.job import read_job
 from longact_cli.execution.slurm import cancel_job
 from longact_cli.files import read_json
+from longact_cli.holding import is_held
 from longact_cli.lease import current, machine
 
 _POLL_SECONDS = 0.1

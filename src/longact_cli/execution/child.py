@@ -16,7 +16,6 @@ from longact_cli.cells import (
     Status,
     cell_dir,
     damage,
-    hold,
     is_done,
     mark_done,
     read_cell,
@@ -40,6 +39,7 @@ from longact_cli.execution.provenance import (
 from longact_cli.execution.revision import revision
 from longact_cli.execution.system import sampling
 from longact_cli.files import sha256_json
+from longact_cli.holding import hold
 from longact_cli.lease import Claim
 from longact_cli.plan import Cell, InputFile, input_files, train_cell
 from longact_cli.plan import eval_cell as plan_eval_cell

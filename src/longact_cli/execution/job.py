@@ -4,12 +4,13 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from longact_cli.cells import CellDir, is_held, read_status, write_status
+from longact_cli.cells import CellDir, read_status, write_status
 from longact_cli.execution.base import EXIT_HELD, EXIT_LOST
 from longact_cli.execution.cancelled import CellsCancelled
 from longact_cli.execution.failures import cancelled, ended
 from longact_cli.execution.local import LocalHandle, spawn
 from longact_cli.files import read_json, write_json
+from longact_cli.holding import is_held
 
 _POLL_SECONDS = 0.2
 

@@ -6,9 +6,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
-from longact_cli.cells import CellDir, Status, is_held, list_cells, peek_status
+from longact_cli.cells import CellDir, Status, list_cells, peek_status
 from longact_cli.errors import ConfigError, NotFoundError
 from longact_cli.files import read_json
+from longact_cli.holding import is_held
 from longact_cli.tracking.plans import is_plan_held, read_plans
 
 _SHORTEST = 4

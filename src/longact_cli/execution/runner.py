@@ -9,7 +9,6 @@ from typing import Protocol
 
 from longact_cli.cells import (
     CellDir,
-    Holders,
     State,
     Status,
     cell_dir,
@@ -21,6 +20,7 @@ from longact_cli.cells import (
 from longact_cli.execution.base import EXIT_HELD, DetachedExecutor, Executor, Handle
 from longact_cli.execution.cancelled import CellsCancelled
 from longact_cli.execution.failures import TRANSIENT, cancelled, ended, memory_hint
+from longact_cli.holding import Holders
 from longact_cli.plan import Cell, Plan
 
 _POLL_SECONDS = 0.1

@@ -9,12 +9,12 @@ from longact_cli.cells import (
     CellDir,
     Status,
     cell_dir,
-    is_held,
     list_cells,
     read_cell,
     read_status,
 )
 from longact_cli.errors import LongActError, NotFoundError
+from longact_cli.holding import is_held
 from longact_cli.plan import Cell, Plan
 from longact_cli.tracking import PlanStatus, database_file
 from longact_cli.tracking.plans import StoredPlan, is_plan_held, read_plans

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
@@ -16,6 +16,7 @@ from longact_cli.plan import Cell, Plan
 from longact_cli.redaction import redact
 from longact_cli.tracking import PlanStatus, artifact_folder, database_file
 from longact_cli.tracking.client import connect, create_database, translated
+from longact_cli.tracking.records import AnalysisRecord, Unfinished
 from longact_cli.tracking.relocate import relocate
 from longact_cli.tracking.sync import (
     ENDED,
@@ -43,32 +44,6 @@ _TWINS = 10
 _RUNS_PER_CALL = 1000
 
 T = TypeVar("T")
-
-
-class Unfinished(NamedTuple):
-    """A run that MLflow takes for running: of a `plan` or a `cell`, and its digest."""
-
-    run_id: str
-    kind: str
-    digest: str
-
-
-class AnalysisRecord(NamedTuple):
-    """An analysis as MLflow keeps it.
-
-    Attributes:
-        digest: Of its settings and models: one run each.
-        name: Of the run.
-        command: The command line.
-        params: Settings.
-        metrics: Numbers.
-    """
-
-    digest: str
-    name: str
-    command: str
-    params: Mapping[str, str]
-    metrics: Mapping[str, float]
 
 
 class TrackingStore:

@@ -8,9 +8,10 @@ import time
 
 import pytest
 
-from longact_cli.cells import Status, cell_dir, create, hold, write_status
+from longact_cli.cells import Status, cell_dir, create, write_status
 from longact_cli.config.compose import compose, parse
 from longact_cli.files import write_json
+from longact_cli.holding import hold
 from longact_cli.plan import eval_cell, train_cell
 
 

@@ -4,13 +4,14 @@ import json
 
 import pytest
 
-from longact_cli.cells import cell_dir, create, hold, read_status
+from longact_cli.cells import cell_dir, create, read_status
 from longact_cli.config.compose import compose, parse
 from longact_cli.controls import plan_eval, plan_train
 from longact_cli.errors import ConfigError
 from longact_cli.execution.base import EXIT_HELD
 from longact_cli.execution.child import run_cell
 from longact_cli.execution.preflight import check_plan, check_runs_dir
+from longact_cli.holding import hold
 from longact_cli.plan import eval_cell, train_cell
 
 

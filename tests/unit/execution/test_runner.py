@@ -8,12 +8,19 @@ import time
 import pytest
 
 from cell_scripts import ScriptExecutor, times_run
-from longact_cli.cells import Status, cell_dir, create, is_held, read_status, write_status
+from longact_cli.cells import (
+    Status,
+    cell_dir,
+    create,
+    read_status,
+    write_status,
+)
 from longact_cli.config.compose import parse
 from longact_cli.config.sweep import expand
 from longact_cli.controls import plan_sweep
 from longact_cli.execution.failures import ended
 from longact_cli.execution.runner import Runner, RunOptions
+from longact_cli.holding import is_held
 
 
 class Watch:
