@@ -144,8 +144,9 @@ def test_an_interrupted_run_of_two_processes_ends_with_the_weights_of_a_whole_on
         assert metric(cut, name) == metric(whole, name)
 
 
-def longact(runs: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "longact_cli", "train", "--runs-dir", str(runs), *CELL]
+def longact(runs: Path, *settings: str) -> subprocess.Popen[str]:
+    options = ("--runs-dir", str(runs), *CELL, *settings)
+    command = [sys.executable, "-m", "longact_cli", "train", *options]
     return subprocess.Popen(
         command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -175,7 +176,7 @@ def test_a_killed_cell_takes_its_processes_along_and_ends_as_if_undisturbed(
     trained: Path, tmp_path: Path
 ) -> None:
     runs = tmp_path / "runs"
-    with longact(runs) as first:
+    with longact(runs, "executor.retries=0") as first:
         wait_for(lambda: list(runs.glob("cells/*/checkpoints/checkpoint-2/COMPLETE")))
         (directory,) = list_cells(runs)
         name = directory.path.name
@@ -183,7 +184,8 @@ def test_a_killed_cell_takes_its_processes_along_and_ends_as_if_undisturbed(
         (cell_process,) = processes(" _cell ", name)
         os.kill(cell_process, signal.SIGKILL)
         wait_for(lambda: not processes(" _rank ", name), seconds=20)
-    assert first.returncode == 1
+        printed = first.communicate()[0]
+    assert first.returncode == 1, printed
     assert read_status(directory).state == "failed"
     with longact(runs) as second:
         printed = second.communicate()[0]
