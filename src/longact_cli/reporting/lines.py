@@ -24,8 +24,9 @@ class Line:
     arms: tuple[Arm, ...]
 
     def on(self, benchmark: str) -> Arm | None:
-        """Return the first arm on this benchmark."""
-        return next((arm for arm in self.arms if arm.section.benchmark == benchmark), None)
+        """Return the arm on this benchmark; of several evaluations the one with most questions."""
+        here = (arm for arm in self.arms if arm.section.benchmark == benchmark)
+        return max(here, key=lambda arm: len(arm.questions), default=None)
 
     @property
     def name(self) -> str:
@@ -67,6 +68,24 @@ def collect_lines(arms: Iterable[Arm]) -> tuple[Line, ...]:
         arms_ = tuple(group.values())
         lines.append(Line(first.section.model, algorithm, first.strategy, first.sparsity, arms_))
     return tuple(sorted(lines, key=_order))
+
+
+def left_out(lines: Iterable[Line], benchmarks: Iterable[str]) -> tuple[str, ...]:
+    """Return a note that names the evaluations which `Line.on` passes over, if there are any."""
+    names = list(benchmarks)
+    passed = [
+        f"{line.method if line.algorithm else arm.name} on {arm.section.benchmark}"
+        + f" with {len(arm.questions)} questions"
+        for line in lines
+        for arm in line.arms
+        if arm.section.benchmark in names and arm is not line.on(arm.section.benchmark)
+    ]
+    if not passed:
+        return ()
+    return (
+        "Of several evaluations of the same checkpoints the one with most questions is shown; "
+        f"left out: {'; '.join(passed)} (see the table `scores`).",
+    )
 
 
 def _order(line: Line) -> tuple[object, ...]:

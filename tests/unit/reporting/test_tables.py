@@ -337,3 +337,25 @@ def test_the_bulk_store_holds_what_the_tracking_writer_writes(hostile_study, pap
     theirs = next(cell for cell in real.scored if cell.parent)
     assert ours.params.keys() == theirs.params.keys()
     assert len(made.cells) > 300
+
+
+def test_no_evaluation_of_a_checkpoint_is_dropped_without_a_word(tracked_runs):
+    runs_dir, uri = tracked_runs
+    store = open_store(uri, runs_dir=runs_dir, study="pilot")
+    run = store.start_plan(Plan("pilot", ()), "longact eval")
+    benchmark = pair(Setting("dense", 1.0, 0, 0.5))[1].config.benchmark
+    for change in ({"limit": 10}, {"limit": 20}, {"limit": 20, "protocol": "lm-eval"}):
+        update = {"benchmark": benchmark.model_copy(update=change)}
+        _, evaluation = pair(Setting("dense", 1.0, 0, 0.5), **update)
+        store.sync_cell(evaluation, write_cell(runs_dir, evaluation, 0.5), parent_run=run)
+    rows = [row for row in _rows(_table(uri, "protocols")) if row["task"].value == "all tasks"]
+    assert [row["arm"].value for row in rows] == [
+        "dense (benchmark.limit=10)",
+        "dense (benchmark.limit=20)",
+    ]
+    assert [(row["n_official"].value, row["n_lm-eval"].value) for row in rows] == [
+        (40, 0),
+        (40, 40),
+    ]
+    (note,) = [note for note in _table(uri, "algorithms").notes if "left out" in note]
+    assert note.count("with 40 questions") == 2

@@ -8,7 +8,7 @@ from longact_cli.plan import BASE_ARM
 from longact_cli.reporting.arms import Arm, counterpart
 from longact_cli.reporting.frame import Study
 from longact_cli.reporting.grouping import collect_arms
-from longact_cli.reporting.lines import Line, collect_lines
+from longact_cli.reporting.lines import Line, collect_lines, left_out
 from longact_cli.reporting.marks import difference_entry, mark_notes, score_entries, seeds_entry
 from longact_cli.reporting.table import Column, Entry, Provenance, Section, Table
 from longact_cli.reporting.tables.base import TABLES, common_notes, missing_lines
@@ -67,7 +67,11 @@ def _build(
         title=f"{head.title}: {study.name}",
         columns=_columns(head.first, _benchmarks(arms)),
         sections=sections,
-        notes=(*common_notes(study, arms), *mark_notes(sections)),
+        notes=(
+            *common_notes(study, arms),
+            *left_out(collect_lines(arms), _benchmarks(arms)),
+            *mark_notes(sections),
+        ),
         missing=missing_lines(study),
         provenance=provenance,
     )

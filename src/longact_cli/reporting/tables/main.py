@@ -8,7 +8,7 @@ from longact_cli.reporting.arms import Arm
 from longact_cli.reporting.facets import LONGBENCH, longbench_facets
 from longact_cli.reporting.frame import Study
 from longact_cli.reporting.grouping import collect_arms
-from longact_cli.reporting.lines import SFT, Line, collect_lines
+from longact_cli.reporting.lines import SFT, Line, collect_lines, left_out
 from longact_cli.reporting.marks import mark_notes, score_entries, seeds_entry
 from longact_cli.reporting.reference import PublishedValue, paper, published_value
 from longact_cli.reporting.table import Column, Entry, Provenance, Section, Table
@@ -51,6 +51,7 @@ def main_table(study: Study, provenance: Provenance) -> Table:
         sections=sections,
         notes=(
             *common_notes(study, arms),
+            *left_out(lines, [LONGBENCH]),
             *mark_notes(sections),
             *_count_note(groups),
             *_sources(groups),

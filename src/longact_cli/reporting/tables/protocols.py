@@ -1,6 +1,6 @@
 """The same checkpoints under each evaluation protocol, side by side."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import get_args
 
 from longact_cli.config.schema import BenchmarkConfig
@@ -72,8 +72,7 @@ def _columns(names: Sequence[str]) -> tuple[Column, ...]:
 def _rows(
     lines: Sequence[Line], benchmark: str, names: Sequence[str]
 ) -> Iterator[tuple[Entry, ...]]:
-    for line in lines:
-        arms = [arm for arm in line.arms if arm.section.benchmark == benchmark]
+    for line, arms in _alike(lines, benchmark):
         by_protocol = {_protocol(arm): arm for arm in reversed(arms)}
         tasks = tasks_of(arms)
         for task in (None, *tasks) if len(tasks) > 1 else tasks:
@@ -81,12 +80,31 @@ def _rows(
             entries = [_score(by_protocol.get(name), part) for name in names]
             yield (
                 Entry(line.algorithm or "untrained"),
-                Entry(line.strategy),
+                Entry(_named(arms[0])),
                 Entry(line.amount),
                 Entry(task or "all tasks"),
                 *entries,
                 *(Entry(entry.n or 0) for entry in entries),
             )
+
+
+def _alike(lines: Iterable[Line], benchmark: str) -> Iterator[tuple[Line, list[Arm]]]:
+    """Yield each line's arms on the benchmark, apart where more than the protocol differs."""
+    for line in lines:
+        groups: dict[tuple[tuple[str, str], ...], list[Arm]] = {}
+        for arm in line.arms:
+            if arm.section.benchmark == benchmark:
+                groups.setdefault(_other_settings(arm), []).append(arm)
+        yield from ((line, arms) for arms in groups.values())
+
+
+def _other_settings(arm: Arm) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((key, value) for key, value in arm.variant.items() if key != _KEY))
+
+
+def _named(arm: Arm) -> str:
+    extra = ", ".join(f"{key}={value}" for key, value in _other_settings(arm))
+    return f"{arm.strategy} ({extra})" if extra else arm.strategy
 
 
 def _score(arm: Arm | None, part: Part | None) -> Entry:
