@@ -21,10 +21,10 @@ from longact_cli.reporting.analysis.figures import (
     ratio_map,
     saliency_map,
 )
-from longact_cli.reporting.figures import Painter, draw
+from longact_cli.reporting.figures import PAGE_WIDTH, Painter, draw
 from longact_cli.reporting.table import Provenance
 
-_LINE_SIZE, _MAP_SIZE = (5.5, 3.3), (5.5, 2.8)
+_LINE_SIZE, _MAP_SIZE = (PAGE_WIDTH, 3.3), (PAGE_WIDTH, 2.8)
 
 
 class Figure(NamedTuple):
@@ -147,12 +147,11 @@ def _overlap_figure(found: Analysis) -> Figure:
         for i, first in enumerate(sets.labels)
         for j, second in enumerate(sets.labels)
     ]
-    side = max(4.5, 0.32 * len(sets.labels) + 2.2)
     return Figure(
         "overlap_matrix",
         "Jaccard overlap of sets of rows, mean over query and key matrices; overlap_matrix.csv "
         "holds the overlap by chance beside it.",
         paint_sets(sets),
-        (side + 0.8, side),
+        (PAGE_WIDTH, PAGE_WIDTH - 0.8),
         to_csv(pairs, _Pair._fields),
     )
