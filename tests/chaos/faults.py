@@ -91,7 +91,7 @@ def random_moments(
     def fault(folder: Path, expected: Tables) -> str:
         rng = random.Random(number)
         struck = 0
-        results: set[tuple[bytes, ...]] = set()
+        results: set[tuple[tuple[str, str], ...]] = set()
         for index in range(number):
             sweep = make(folder / str(index))
             process = sweep.start()

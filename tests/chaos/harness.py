@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from longact_cli.cells import CellDir, list_cells
+from longact_cli.files import read_json
 from longact_cli.lease import current
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -137,9 +138,14 @@ def times_run(runs: Path) -> list[int]:
     return [len((d.path / "runs.txt").read_text()) for d in list_cells(runs)]
 
 
-def checksums(runs: Path) -> tuple[bytes, ...]:
-    """Return the DONE files of all cells: the checksums of all results."""
-    return tuple(directory.done.read_bytes() for directory in list_cells(runs))
+def checksums(runs: Path) -> tuple[tuple[str, str], ...]:
+    """Return file and checksum of all results; provenance and journals hold times and are not."""
+    found = []
+    for directory in list_cells(runs):
+        for name, entry in read_json(directory.done)["files"].items():
+            if not name.startswith(("provenance", "metrics")):
+                found.append((f"{directory.path.name}/{name}", entry["sha256"]))
+    return tuple(found)
 
 
 def tracked(runs: Path) -> dict[str, int]:
