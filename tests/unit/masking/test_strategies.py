@@ -21,6 +21,11 @@ def test_salient_takes_the_highest_scores_of_each_matrix() -> None:
     assert chosen("salient", 0.6) == {"a": [1, 3, 4], "b": [0]}
 
 
+@pytest.mark.parametrize("strategy", ["gradient", "weight", "wanda"])
+def test_rankings_by_other_scores_take_the_highest_too(strategy: str) -> None:
+    assert chosen(strategy, 0.6) == {"a": [1, 3, 4], "b": [0]}
+
+
 def test_lowest_takes_the_lowest_scores_of_each_matrix() -> None:
     assert chosen("lowest", 0.6) == {"a": [0, 2, 4], "b": [1]}
 
