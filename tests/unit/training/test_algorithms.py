@@ -125,3 +125,25 @@ def test_the_description_is_one_line_with_every_part() -> None:
 def test_an_unknown_algorithm_is_refused() -> None:
     with pytest.raises(UnknownNameError, match=r"algorithm\.name is 'ppo'"):
         ALGORITHMS.get("ppo")
+
+
+def test_what_an_algorithm_file_leaves_out_is_off_or_as_published() -> None:
+    fields = AlgorithmConfig.model_fields
+    assert {name: fields[name].default for name in fields if not fields[name].is_required()} == {
+        "covariance": "none",
+        "cov_ratio": 0.0,
+        "cov_low": 1.0,
+        "cov_high": 5.0,
+        "cov_kl_coef": 0.0,
+        "dynamic_sampling": "none",
+        "max_generation_batches": 10,
+        "overlong_cache": 0.0,
+        "force": False,
+        "whole_groups": False,
+    }
+
+
+def test_a_group_of_two_is_enough_to_compare() -> None:
+    path = Path(__file__).parents[3] / "conf" / "algorithm" / "grpo.yaml"
+    made = AlgorithmConfig.model_validate({**yaml.safe_load(path.read_text()), "group_size": 2})
+    assert made.group_size == 2
