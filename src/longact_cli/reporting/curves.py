@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from longact_cli.reporting.arms import Arm
-from longact_cli.reporting.stats import Floats
+from longact_cli.reporting.statistics import Floats
 from longact_cli.tracking.query import TrackedCell, read_curve
 
 REWARD = "reward"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from longact_cli.plan import BASE_ARM
 from longact_cli.reporting.arms import Arm, Question, Section
 from longact_cli.reporting.frame import Study, is_scored
-from longact_cli.reporting.stats import Floats, Ints
+from longact_cli.reporting.statistics import Floats, Ints
 from longact_cli.tracking.query import TrackedCell
 
 _AXES = ("model.name", "algorithm.name", "mask.strategy", "mask.sparsity", "benchmark.name", "seed")

@@ -1,6 +1,6 @@
 """Lines of tables: one training setting with its arms on several benchmarks and protocols."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from longact_cli.plan import BASE_ARM
@@ -94,8 +94,3 @@ def _order(line: Line) -> tuple[object, ...]:
     rank = {"salient": 0, "random": 1}.get(line.strategy, 2)
     amount = line.sparsity or 0.0
     return (line.model, stage, line.algorithm or "", dense, amount, rank, line.strategy, line.name)
-
-
-def models_of(lines: Sequence[Line]) -> tuple[str, ...]:
-    """Return the models, sorted."""
-    return tuple(sorted({line.model for line in lines}))

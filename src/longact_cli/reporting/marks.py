@@ -16,7 +16,7 @@ from longact_cli.reporting.arms import (
     estimate_score,
     part_columns,
 )
-from longact_cli.reporting.stats import Estimate
+from longact_cli.reporting.statistics import Estimate
 from longact_cli.reporting.table import DECIMALS, Entry, Section
 
 UNSURE, FAILED, CUT, PARTIAL = "†", "‡", "§", "*"

@@ -8,7 +8,7 @@ from longact_cli.reporting.arms import Arm, estimate_score
 from longact_cli.reporting.curves import WINDOW, Curve
 from longact_cli.reporting.facets import length_part, lengths_of
 from longact_cli.reporting.figures import PALETTE, Painter, look
-from longact_cli.reporting.stats import Estimate
+from longact_cli.reporting.statistics import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

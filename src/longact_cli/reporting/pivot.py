@@ -12,7 +12,7 @@ from longact_cli.registry import unknown_name
 from longact_cli.reporting.arms import POOLED, RESAMPLING_SEED
 from longact_cli.reporting.frame import Study
 from longact_cli.reporting.grouping import collect_arms
-from longact_cli.reporting.stats import score_estimate
+from longact_cli.reporting.statistics import score_estimate
 from longact_cli.reporting.table import Column, Entry, Provenance, Section, Table
 from longact_cli.reporting.tables.base import common_notes, missing_lines
 

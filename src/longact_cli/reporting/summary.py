@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from longact_cli.reporting.stats import score_estimate
+from longact_cli.reporting.statistics import score_estimate
 from longact_cli.results import SampleResult
 
 _SEED = 0

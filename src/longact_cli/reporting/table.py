@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from longact_cli.files import sha256_json
-from longact_cli.reporting.stats import Estimate
+from longact_cli.reporting.statistics import Estimate
 
 Kind = Literal["text", "count", "percent", "points", "number", "published"]
 MISSING = "--"

@@ -12,7 +12,7 @@ from longact_cli.reporting.curves import reward_curves, smooth
 from longact_cli.reporting.frame import SAMPLE_COLUMNS, load_study
 from longact_cli.reporting.grouping import collect_arms
 from longact_cli.reporting.render.terminal import to_terminal
-from longact_cli.reporting.stats import Estimate
+from longact_cli.reporting.statistics import Estimate
 from longact_cli.reporting.table import Column, Entry, Provenance
 from longact_cli.reporting.tables import TABLES
 from longact_cli.results import MetricPoint
