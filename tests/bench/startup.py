@@ -1,4 +1,4 @@
-"""How long the command line takes to answer, beside TRL's own."""
+"""How long the command line takes to answer, beside TRL's own; how long a cell imports."""
 
 import statistics
 import subprocess
@@ -14,6 +14,19 @@ SWEEP = (
     "--seeds 5 --dry-run"
 )
 
+CELL_IMPORTS = """
+import importlib, sys
+from longact_cli.config.compose import compose
+from longact_cli.execution.imports import import_for, modules_of
+from longact_cli.plan import train_cell
+cell = train_cell(compose(()), lambda _: "")
+if sys.argv[1] == "quick":
+    import_for(cell)
+else:
+    for module in modules_of(cell):
+        importlib.import_module(module)
+"""
+
 
 def seconds(command, folder):
     """Return the wall seconds of one command that must succeed."""
@@ -28,16 +41,22 @@ def spread(values):
 
 
 def run():
-    """Time `--help` against `trl --help` in turn, and the planning of a large sweep."""
+    """Time `--help` against `trl --help` in turn, the planning of a large sweep, and imports."""
     with tempfile.TemporaryDirectory() as folder:
-        ours, theirs, plans = [], [], []
+        ours, theirs, plans, quick, plain = [], [], [], [], []
         for _ in range(RUNS + 1):
             ours.append(seconds([BIN / "longact", "--help"], folder))
             theirs.append(seconds([BIN / "trl", "--help"], folder))
             plans.append(seconds([BIN / "longact", *SWEEP.split()], folder))
+            quick.append(seconds([sys.executable, "-c", CELL_IMPORTS, "quick"], folder))
+            plain.append(seconds([sys.executable, "-c", CELL_IMPORTS, "plain"], folder))
     # The first round warms the file cache and is not counted.
     ratios = [a / b for a, b in zip(ours[1:], theirs[1:], strict=True)]
     print(f"longact --help          {spread(ours[1:])} s")
     print(f"trl --help              {spread(theirs[1:])} s")
     print(f"ratio, pair by pair     {spread(ratios)}")
     print(f"dry run of 201 cells    {spread(plans[1:])} s")
+    ratios = [a / b for a, b in zip(quick[1:], plain[1:], strict=True)]
+    print(f"imports of a cell       {spread(quick[1:])} s")
+    print(f"one after another       {spread(plain[1:])} s")
+    print(f"ratio, pair by pair     {spread(ratios)}")

@@ -30,6 +30,7 @@ from longact_cli.execution.base import EXIT_HELD
 from longact_cli.execution.cancelled import CellsCancelled
 from longact_cli.execution.disk import disk_full_message, is_disk_full
 from longact_cli.execution.failures import classify
+from longact_cli.execution.imports import import_for
 from longact_cli.execution.progress import ProgressWriter
 from longact_cli.execution.provenance import (
     add_provenance,
@@ -132,6 +133,7 @@ class _CancelWatch:
 def _run(directory: CellDir, claim: Claim) -> None:
     cell = read_cell(directory)
     _verify(cell, directory)
+    import_for(cell)
     progress = ProgressWriter(directory.progress)
     if cell.stage == "train":
         _train(cell, directory, progress)

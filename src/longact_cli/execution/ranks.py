@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from longact_cli.cells import CellDir, read_cell
 from longact_cli.errors import CellFailedError, LongActError
+from longact_cli.execution.imports import import_for
 from longact_cli.execution.leash import die_with
 from longact_cli.execution.provenance import add_provenance
 from longact_cli.files import read_json, write_json
@@ -104,13 +105,15 @@ def run_rank(directory: CellDir, *, checkpoint: str, resume: Path | None) -> Non
 
 
 def _train_share(directory: CellDir, *, checkpoint: str, resume: Path | None, first: bool) -> None:
+    cell = read_cell(directory)
+    import_for(cell)
     from accelerate import PartialState
 
     from longact_cli.execution.progress import ProgressWriter
     from longact_cli.training.train import StartPoint, train_share
 
     result = train_share(
-        read_cell(directory).config,
+        cell.config,
         out=directory.path,
         start=StartPoint(checkpoint, resume),
         progress=ProgressWriter(directory.progress) if first else None,
