@@ -63,12 +63,17 @@ def cost_line(cost: Estimate) -> str:
     time_text = (
         f"about {duration(cost.seconds)} (from finished cells of this kind)"
         if cost.seconds is not None
-        else "time unknown until a cell of each kind has finished"
+        else "no cell of each kind has been timed here yet"
     )
     return (
         f"{cost.cells} cells to run, {cost.finished} finished; "
-        f"at most {cost.tokens / 1e6:.1f} M tokens; {time_text}"
+        f"at most {_tokens(cost.tokens)}; {time_text}"
     )
+
+
+def _tokens(count: int) -> str:
+    """Return `1.2 M tokens`, or thousands of them below a million."""
+    return f"{count / 1e6:.1f} M tokens" if count >= 1e6 else f"{count / 1e3:.0f} k tokens"
 
 
 class Failure(NamedTuple):

@@ -1,7 +1,7 @@
-"""Import what a cell is about to need, in about two thirds of the usual time.
+"""Import what a cell is about to need, in about half the usual time.
 
 The garbage collector walks through everything that exists each time enough has been added: with
-torch, transformers and TRL that is a third of their import. It rests meanwhile, and leaves what was
+torch, transformers and TRL that is a third of the import. It rests meanwhile, and leaves what was
 imported alone afterwards, in each of its later rounds.
 """
 

@@ -25,11 +25,6 @@ class MaskStrategy(NamedTuple):
     select: Select
     source: Source
 
-    @property
-    def needs_saliency(self) -> bool:
-        """Whether activations have to be probed."""
-        return self.source in ("activation", "wanda")
-
 
 STRATEGIES: Registry[MaskStrategy] = Registry("mask.strategy")
 

@@ -63,11 +63,6 @@ def check_granularity(printed: str, n: int, *, parts: int = 1) -> Granularity:
     )
 
 
-def fitting_sizes(printed: str, *, most: int) -> tuple[int, ...]:
-    """Return every number of questions up to `most` of which `printed` percent can be a share."""
-    return tuple(n for n in range(1, most + 1) if _fits(printed, n))
-
-
 def _fits(printed: str, total: int) -> bool:
     """Return whether some k / total rounds to the printed value; a tie may round either way."""
     half = Fraction(1, 200 * 10 ** _decimals(printed))

@@ -1,6 +1,6 @@
 import pytest
 
-from longact_cli.reporting.statistics.granularity import check_granularity, fitting_sizes
+from longact_cli.reporting.statistics.granularity import check_granularity
 
 
 def test_the_published_score_is_no_share_of_503_questions():
@@ -39,7 +39,3 @@ def test_a_tie_may_be_rounded_either_way():
 @pytest.mark.parametrize(("printed", "n"), [("0", 503), ("100", 503), ("100.00", 1), ("50", 2)])
 def test_whole_scores_are_possible(printed, n):
     assert check_granularity(printed, n).possible
-
-
-def test_sizes_that_fit_are_listed():
-    assert fitting_sizes("36.73", most=150) == (49, 98, 147)  # 18/49 = 36.73 %
