@@ -78,8 +78,8 @@ def _settings(cell: TrackedCell) -> dict[str, str]:
 
 def _differences(cells: list[TrackedCell]) -> set[str]:
     """Return the settings, apart from the seed, in which cells of the same name differ."""
-    settings = [_settings(cell) for cell in cells]
-    return {key for one in settings for key in one if any(one[key] != s.get(key) for s in settings)}
+    settings = [set(_settings(cell).items()) for cell in cells]
+    return {key for key, _ in set[tuple[str, str]]().union(*settings) - set.intersection(*settings)}
 
 
 def _variant(cell: TrackedCell, varying: set[str]) -> dict[str, str]:
