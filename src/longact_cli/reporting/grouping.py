@@ -79,7 +79,9 @@ def _settings(cell: TrackedCell) -> dict[str, str]:
 def _differences(cells: list[TrackedCell]) -> set[str]:
     """Return the settings, apart from the seed, in which cells of the same name differ."""
     settings = [set(_settings(cell).items()) for cell in cells]
-    return {key for key, _ in set[tuple[str, str]]().union(*settings) - set.intersection(*settings)}
+    return {key for one in settings for key, _ in one - settings[0]} | {
+        key for one in settings for key, _ in settings[0] - one
+    }
 
 
 def _variant(cell: TrackedCell, varying: set[str]) -> dict[str, str]:

@@ -7,7 +7,7 @@ MLflow 2; where they are not found the caller asks MLflow itself. Nothing is eve
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +27,16 @@ class RunRecord(NamedTuple):
     tags: Mapping[str, str]
     params: Mapping[str, str]
     metrics: Mapping[str, float]
+
+
+class RunHead(NamedTuple):
+    """Which run this is: of which study, how it stands, a plan or a cell, and which stage."""
+
+    study: str
+    run_id: str
+    status: str
+    kind: str | None
+    stage: str | None
 
 
 def study_names(database: Path) -> tuple[str, ...]:
@@ -91,6 +101,24 @@ def read_points(database: Path, run_id: str, name: str) -> tuple[tuple[int, int,
             (run_id, name),
         )
         return tuple((int(time), int(step), _number(value)) for time, step, value in rows)
+
+
+def read_run_heads(database: Path, studies: Sequence[str]) -> tuple[RunHead, ...]:
+    """Return every run of these studies that is not deleted, without what it holds.
+
+    Raises:
+        sqlite3.Error: This is not a database as MLflow writes it, or it is locked for long.
+    """
+    with _opened(database) as sql:
+        rows = sql.execute(
+            "SELECT e.name, r.run_uuid, r.status, k.value, s.value FROM runs r "
+            "JOIN experiments e ON e.experiment_id = r.experiment_id "
+            "LEFT JOIN tags k ON k.run_uuid = r.run_uuid AND k.key = 'longact.kind' "
+            "LEFT JOIN tags s ON s.run_uuid = r.run_uuid AND s.key = 'longact.stage' "
+            f"WHERE r.{_ACTIVE} AND e.name IN ({','.join('?' * len(studies))})",
+            tuple(studies),
+        )
+        return tuple(RunHead(*row) for row in rows)
 
 
 @contextmanager
