@@ -67,7 +67,6 @@ def report(
     """
     from sys import argv
 
-    from longact_cli.cli.running import command_line
     from longact_cli.console.claims import claim_lines
     from longact_cli.execution.preflight import check_runs_dir
     from longact_cli.reporting.api import only_study
@@ -91,7 +90,7 @@ def report(
             formats=_words(formats),
             pivot=pivot,
             siunitx=siunitx,
-            command=command_line(argv),
+            command=opt.command_line(argv),
         ),
         out=out or runs_dir / "reports" / artifact_folder(runs_dir, "+".join(studies)).name,
         cache=cache_folder(runs_dir),
@@ -126,10 +125,7 @@ def _pivot(rows: str | None, cols: str | None, where: list[str] | None) -> "Pivo
 
 
 def _tables(text: str | None, *, alone: bool, claims: bool) -> tuple[str, ...]:
-    from longact_cli.reporting.tables import all_tables
-
     checklist = ("claims",) if claims else ()
     if text is None:
         return checklist or (() if alone else ("sparsity",))
-    chosen = all_tables() if text.strip() == "all" else _words(text)
-    return tuple(dict.fromkeys((*chosen, *checklist)))
+    return (*_words(text), *checklist)

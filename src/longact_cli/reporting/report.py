@@ -3,7 +3,9 @@
 import csv
 import io
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 
 from longact_cli import __version__
@@ -18,10 +20,11 @@ from longact_cli.reporting.render.latex import to_siunitx
 from longact_cli.reporting.render.page import Page, Picture, RunRow, to_page
 from longact_cli.reporting.request import CLAIMS, ReportFiles, ReportRequest
 from longact_cli.reporting.table import Provenance, Table
-from longact_cli.reporting.tables import TABLES
+from longact_cli.reporting.tables import TABLES, all_tables
 
 FIGURE_FORMATS = ("pdf", "png", "svg")
 PAGE = "html"
+ALL = "all"
 
 
 def formats() -> tuple[str, ...]:
@@ -54,6 +57,7 @@ def write_report(
         ConfigError: A table, field or format is unknown, or none is given.
         TrackingError: MLflow failed.
     """
+    request = _expanded(request)
     _check(request)
     data = load_study(uri, *studies, cache=cache)
     provenance = _provenance(data, request.command)
@@ -73,6 +77,12 @@ def write_report(
         tables=built,
         checksums=tuple(sha256(content).hexdigest() for _, content in files),
     )
+
+
+def _expanded(request: ReportRequest) -> ReportRequest:
+    """Return the request with the names of all tables in the place of `all`, each table once."""
+    names = (all_tables() if name == ALL else (name,) for name in request.tables)
+    return replace(request, tables=tuple(dict.fromkeys(chain.from_iterable(names))))
 
 
 def _check(request: ReportRequest) -> None:

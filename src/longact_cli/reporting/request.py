@@ -17,7 +17,7 @@ class ReportRequest:
     """What to write.
 
     Attributes:
-        tables: Names in `TABLES`.
+        tables: Names in `TABLES`, or `all`.
         formats: Some of `report.formats()`.
         command: The command line, for the provenance.
         pivot: A table of the user's own making.
