@@ -12,7 +12,6 @@ import pandas as pd
 from longact_cli.errors import NotFoundError
 from longact_cli.files import sha256_json
 from longact_cli.results import EvalResult
-from longact_cli.tracking.artifacts import Artifacts
 from longact_cli.tracking.query import (
     TrackedCell,
     list_studies,
@@ -97,7 +96,26 @@ def load_study(uri: str, *names: str, cache: Path | None = None) -> Study:
     """
     names = tuple(dict.fromkeys(names))
     kept = None if cache is None else cache / f"answers-{sha256_json([uri, names])[:16]}.json"
-    files = RunFiles(kept)
+    with RunFiles(kept) as files:
+        cells, places = _cells(uri, names, files)
+        title = " + ".join(names)
+        scored = [cell for cell in cells if is_scored(cell)]
+        if not scored:
+            raise _nothing_scored(title, cells)
+        answers: dict[str, Answers] = {}
+        for name in names:
+            own = [cell for cell in scored if places[cell.digest] == name]
+            read = read_answers(uri, name, own, files)
+            answers |= {cell.digest: one for cell, one in zip(own, read, strict=True)}
+    rows = [(cell, answers[cell.digest]) for cell in scored]
+    study = make_study(title, cells, rows, _achieved(uri, cells))
+    return replace(study, places=places)
+
+
+def _cells(
+    uri: str, names: Iterable[str], files: RunFiles
+) -> tuple[tuple[TrackedCell, ...], dict[str, str]]:
+    """Return the cells of all studies, each once, and by digest the study that it is taken from."""
     cells: dict[str, TrackedCell] = {}
     places: dict[str, str] = {}
     for name in names:
@@ -107,15 +125,7 @@ def load_study(uri: str, *names: str, cache: Path | None = None) -> Study:
         for cell in found:
             if cell.digest not in cells or cells[cell.digest].status != "FINISHED":
                 cells[cell.digest], places[cell.digest] = cell, name
-    title = " + ".join(names)
-    scored = [cell for cell in cells.values() if is_scored(cell) and cell.run_id is not None]
-    if not scored:
-        raise _nothing_scored(title, cells.values())
-    artifacts = {name: Artifacts.of(uri, name) for name in names}
-    answers = [(c, read_answers(artifacts[places[c.digest]], c, files)) for c in scored]
-    files.save()
-    study = make_study(title, tuple(cells.values()), answers, _achieved(uri, cells.values()))
-    return replace(study, places=places)
+    return tuple(cells.values()), places
 
 
 def make_study(

@@ -1,14 +1,18 @@
 """The files of a study's runs: beside the database where they lie there, else as downloads."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from longact_cli.tracking import TrackingError, artifact_folder, database_file
 from longact_cli.tracking.signatures import Signature, file_signature
 
+T = TypeVar("T")
+R = TypeVar("R")
+_AT_ONCE = 8
 PLAN, RESULTS, SAMPLES = "plan.json", "results.json", "samples.jsonl"
 
 
@@ -58,6 +62,16 @@ class Artifacts(NamedTuple):
                     f"run {run_id} at {self.uri} has no {name}; run the sweep again"
                 )
             yield found
+
+    def each(self, read: Callable[[T], R], items: Iterable[T]) -> list[R]:
+        """Return what `read` makes of each item; a server is asked for several at a time.
+
+        What a file costs there is waiting for the answer.
+        """
+        if self.folder is not None:
+            return [read(item) for item in items]
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            return list(pool.map(read, items))
 
     def beside(self, run_id: str, name: str) -> Path:
         """Return where a file lies in a store that has a folder."""

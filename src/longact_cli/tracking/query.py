@@ -142,20 +142,32 @@ def read_study(uri: str, study: str, files: RunFiles | None = None) -> tuple[Tra
             metrics=_last_values(run),
             copied=run.tags.get("longact.replicated"),
         )
-        cells[cell.digest] = replace(cell, results=_results(artifacts, cell, files))
-    known = (replace(cell, command=commands.get(cell.digest)) for cell in cells.values())
+        cells[cell.digest] = cell
+
+    def complete(cell: TrackedCell) -> TrackedCell:
+        results = _results(artifacts, cell, files)
+        return replace(cell, command=commands.get(cell.digest), results=results)
+
+    known = artifacts.each(complete, cells.values())
     return tuple(sorted(known, key=lambda cell: (cell.label, cell.digest)))
 
 
-def read_answers(artifacts: Artifacts, cell: TrackedCell, files: RunFiles) -> Answers:
-    """Return the answers of a cell that has a run, without their texts.
+def read_answers(
+    uri: str, study: str, cells: Iterable[TrackedCell], files: RunFiles
+) -> list[Answers]:
+    """Return the answers of cells that have a run, without their texts.
 
     Raises:
-        TrackingError: MLflow failed, or the run has no such file.
+        TrackingError: MLflow failed, or a run has no such file.
     """
-    run_id = str(cell.run_id)
-    signature = artifacts.signature(run_id, SAMPLES, cell.copied)
-    return files.answers(run_id, signature, lambda: answers_of(_samples(artifacts, run_id)))
+    artifacts = Artifacts.of(uri, study)
+
+    def read(cell: TrackedCell) -> Answers:
+        run_id = str(cell.run_id)
+        signature = artifacts.signature(run_id, SAMPLES, cell.copied)
+        return files.answers(run_id, signature, lambda: answers_of(_samples(artifacts, run_id)))
+
+    return artifacts.each(read, cells)
 
 
 def read_samples(uri: str, study: str, run_id: str) -> tuple[SampleResult, ...]:

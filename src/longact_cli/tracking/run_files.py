@@ -7,7 +7,8 @@ copy of anything.
 from collections.abc import Callable, Iterable
 from itertools import compress
 from pathlib import Path
-from typing import Any, NamedTuple
+from threading import Lock
+from typing import Any, NamedTuple, Self
 
 from longact_cli.results import EvalResult, SampleResult
 from longact_cli.tracking.cache_file import read_cache, write_cache
@@ -58,7 +59,11 @@ def answers_of(samples: Iterable[SampleResult]) -> Answers:
 
 
 class RunFiles:
-    """The results and answers of runs: from the cache where they are known, else read and kept."""
+    """The results and answers of runs: from the cache where they are known, else read and kept.
+
+    Several threads may ask. Left without an error it keeps what was asked for and nothing else;
+    left by one it keeps all, so that what was read so far is not read again.
+    """
 
     def __init__(self, path: Path | None) -> None:
         """Open a cache file; None keeps nothing."""
@@ -68,7 +73,19 @@ class RunFiles:
         self._asked = [tuple(questions[i] for i in places) for places in known.get("asked", ())]
         self._known: dict[str, list[Any]] = known.get("files", {})
         self._used: dict[str, list[Any]] = {}
+        self._lock = Lock()
         self._number = {asked: i for i, asked in enumerate(self._asked)}
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Keep what was read."""
+        if kind is not None:
+            self._used = self._known | self._used
+        if self._path is not None and self._used != self._known:
+            self._save(self._path)
 
     def results(
         self,
@@ -91,9 +108,10 @@ class RunFiles:
         found = self._find(run_id + _ANSWERS, signature)
         if found is None:
             answers = read()
-            number = self._number.setdefault(answers.asked, len(self._asked))
-            if number == len(self._asked):
-                self._asked.append(answers.asked)
+            with self._lock:
+                number = self._number.setdefault(answers.asked, len(self._asked))
+                if number == len(self._asked):
+                    self._asked.append(answers.asked)
             cut = list(compress(range(len(answers.truncated)), answers.truncated))
             self._keep(run_id + _ANSWERS, signature, number, list(answers.scores), cut)
             return answers._replace(asked=self._asked[number])
@@ -102,22 +120,6 @@ class RunFiles:
         for place in places:
             truncated[place] = True
         return Answers(self._asked[number], tuple(scores), tuple(truncated))
-
-    def save(self) -> None:
-        """Keep what was asked for, and nothing else, for the next time."""
-        if self._path is None or self._used == self._known:
-            return
-        shared: dict[int, int] = {}
-        for name, entry in self._used.items():
-            if name.endswith(_ANSWERS):
-                shared.setdefault(entry[1], len(shared))
-        numbers: dict[Asked, int] = {}
-        asked = [[numbers.setdefault(q, len(numbers)) for q in self._asked[old]] for old in shared]
-        files = {
-            name: [entry[0], shared[entry[1]], *entry[2:]] if name.endswith(_ANSWERS) else entry
-            for name, entry in self._used.items()
-        }
-        write_cache(self._path, {"questions": list(numbers), "asked": asked, "files": files})
 
     def _find(self, name: str, signature: Signature | None) -> list[Any] | None:
         found = self._known.get(name)
@@ -129,3 +131,16 @@ class RunFiles:
     def _keep(self, name: str, signature: Signature | None, *values: Any) -> None:
         if signature is not None:
             self._used[name] = [signature, *values]
+
+    def _save(self, path: Path) -> None:
+        shared: dict[int, int] = {}
+        for name, entry in self._used.items():
+            if name.endswith(_ANSWERS):
+                shared.setdefault(entry[1], len(shared))
+        numbers: dict[Asked, int] = {}
+        asked = [[numbers.setdefault(q, len(numbers)) for q in self._asked[old]] for old in shared]
+        files = {
+            name: [entry[0], shared[entry[1]], *entry[2:]] if name.endswith(_ANSWERS) else entry
+            for name, entry in self._used.items()
+        }
+        write_cache(path, {"questions": list(numbers), "asked": asked, "files": files})

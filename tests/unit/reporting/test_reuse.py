@@ -14,7 +14,7 @@ from longact_cli.reporting.frame import load_study
 from longact_cli.reporting.report import write_report
 from longact_cli.reporting.request import ReportRequest
 from longact_cli.reporting.reuse import report_again
-from longact_cli.tracking import artifact_folder, cache_file, run_files, signatures
+from longact_cli.tracking import TrackingError, artifact_folder, cache_file, run_files, signatures
 
 BENCHES = (Bench("ruler", ("vt", "cwe"), (4096,), 6),)
 REQUEST = ReportRequest(
@@ -151,6 +151,24 @@ def test_only_what_is_new_is_read(store, monkeypatch):
     assert len(read) == len(settings(2))
     assert warm.equals(load_study(store.uri, "study").samples)
     assert warm["failed"].any()
+
+
+def test_what_was_read_before_an_outage_is_not_read_again(store, monkeypatch):
+    read = []
+
+    def sometimes(rows):
+        read.append(1)
+        if len(read) == 3:
+            raise TrackingError("the server is away")
+        return answers_of(rows)
+
+    answers_of = run_files.answers_of
+    monkeypatch.setattr("longact_cli.tracking.query.answers_of", sometimes)
+    with pytest.raises(TrackingError):
+        load_study(store.uri, "study", cache=store.cache)
+    warm = load_study(store.uri, "study", cache=store.cache).samples
+    assert len(read) == len(settings(0, 1)) + 1
+    assert warm.equals(load_study(store.uri, "study").samples)
 
 
 def old_version(path):
