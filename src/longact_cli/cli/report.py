@@ -79,7 +79,7 @@ def report(
 
     output = opt.make_output(json=json, quiet=quiet, no_color=no_color, verbose=verbose)
     pivot = _pivot(rows, cols, where)
-    check_runs_dir(runs_dir)
+    check_runs_dir(runs_dir, writes=out is None)
     uri = chosen_uri(tracking_uri, runs_dir)
     studies = _words(experiment) if experiment else (only_study(uri),)
     done = report_again(

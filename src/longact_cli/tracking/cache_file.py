@@ -11,6 +11,7 @@ from longact_cli.files import write_bytes
 
 FORMAT = 1
 """To be raised whenever what is kept, or how it is read from the store, changes its meaning."""
+_MOST = 32
 _LOG = logging.getLogger(__name__)
 
 
@@ -29,10 +30,16 @@ def read_cache(path: Path) -> Any | None:
 
 
 def write_cache(path: Path, value: Any) -> None:
-    """Replace `path` by a JSON value in one step; where nothing can be written, do without."""
+    """Replace `path` by a JSON value in one step; where nothing can be written, do without.
+
+    Of the files beside it, the oldest beyond 32 are deleted.
+    """
     body = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
     try:
         write_bytes(path, _head(body) + b"\n" + body)
+        files = sorted(path.parent.glob("*.json"), key=lambda file: file.stat().st_mtime_ns)
+        for old in files[:-_MOST]:
+            old.unlink(missing_ok=True)
     except OSError as error:
         _LOG.debug("nothing kept for the next report: %s", error)
 

@@ -220,6 +220,15 @@ def test_a_cache_that_cannot_be_written_is_done_without(store):
     assert store.written() == store.fresh()
 
 
+def test_the_cache_does_not_grow_without_end(tmp_path):
+    for number in range(40):
+        cache_file.write_cache(tmp_path / f"report-{number}.json", number)
+        os.utime(tmp_path / f"report-{number}.json", ns=(number, number))
+    assert len(list(tmp_path.iterdir())) == 32
+    assert cache_file.read_cache(tmp_path / "report-39.json") == 39
+    assert cache_file.read_cache(tmp_path / "report-0.json") is None
+
+
 def test_a_file_of_the_report_that_is_gone_or_changed_is_written_again(store):
     store.report()
     written = store.written()
