@@ -134,14 +134,7 @@ def read_study(uri: str, study: str, files: RunFiles | None = None) -> tuple[Tra
             if digest not in ran:
                 cells[digest] = _cell(planned["tags"], planned["params"])
     for run in _by_start(runs, "cell"):
-        cell = replace(
-            _cell(run.tags, run.params),
-            run_id=run.run_id,
-            status=run.status,
-            seconds=_seconds(run),
-            metrics=_last_values(run),
-            copied=run.tags.get("longact.replicated"),
-        )
+        cell = _cell(run.tags, run.params, run)
         cells[cell.digest] = cell
 
     def complete(cell: TrackedCell) -> TrackedCell:
@@ -250,7 +243,11 @@ def _search(client: "MlflowClient", experiment: str) -> Iterator[RunRecord]:
             return
 
 
-def _cell(tags: Mapping[str, str], params: Mapping[str, str]) -> TrackedCell:
+def _cell(
+    tags: Mapping[str, str], params: Mapping[str, str], run: RunRecord | None = None
+) -> TrackedCell:
+    """Return the cell of a run without its results; without a run, as its plan has it."""
+
     def tag(name: str) -> str | None:
         return tags.get(f"longact.{name}")
 
@@ -268,14 +265,17 @@ def _cell(tags: Mapping[str, str], params: Mapping[str, str]) -> TrackedCell:
         benchmark=tag("benchmark"),
         parent=tag("parent_cell"),
         asked_by=tuple((tag("asked_by") or "").split(",")),
-        run_id=None,
+        run_id=run.run_id if run else None,
         git_commit=tag("git_commit"),
         version=tag("version"),
-        status="SCHEDULED",
+        status=run.status if run else "SCHEDULED",
         state=tag("state") or "pending",
         error=tag("error") or None,
         params=params,
         results=(),
+        seconds=_seconds(run) if run else None,
+        metrics=_last_values(run) if run else {},
+        copied=tags.get("longact.replicated"),
     )
 
 
