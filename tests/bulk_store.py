@@ -167,6 +167,19 @@ def write_store(
     return f"sqlite:///{database}"
 
 
+def add_runs(
+    runs_dir: Path, study: str, trained: Iterable[Trained], *, benches: Sequence[Bench] = BENCHES
+) -> None:
+    """Add runs to a store of `write_store`, as another sweep of the same study would."""
+    folder = artifact_folder(runs_dir, study)
+    with sqlite3.connect(runs_dir / "mlflow.db") as sql:
+        query = "SELECT experiment_id FROM experiments WHERE name = ?"
+        (experiment,) = sql.execute(query, (study,)).fetchone()
+        for one in trained:
+            for cell, bench in _cells(one, benches):
+                _write_run(sql, experiment, folder, cell, bench, one.gain)
+
+
 def _experiment(sql: sqlite3.Connection, study: str, folder: Path) -> int:
     row = (study, folder.as_uri(), "active", 0, 0)
     found = sql.execute(

@@ -13,9 +13,11 @@ import urllib.error
 import urllib.request
 
 import pytest
+from mlflow import MlflowClient
 
 from longact_cli.cells import cell_dir, read_status, write_status
 from longact_cli.plan import Plan
+from longact_cli.reporting.frame import load_study
 from longact_cli.tracking import default_tracking_uri
 from longact_cli.tracking.client import connect
 from longact_cli.tracking.listener import PlanTracker
@@ -140,6 +142,42 @@ def test_a_server_that_is_away_then_killed_in_the_middle_ends_up_with_every_run_
     assert stored(server.uri) == complete()
     evaluated = [cell for cell in read_study(server.uri, "study") if cell.stage == "eval"]
     assert len(read_samples(server.uri, "study", evaluated[0].run_id)) == 40
+    check_that_files_of_a_server_are_read_once(server.uri, runs_dir)
+
+
+def check_that_files_of_a_server_are_read_once(uri, runs_dir):
+    """As long as nothing is copied anew; runs are asked for each time."""
+    asked = []
+
+    def counted(client, run_id, name, folder):
+        asked.append((run_id, name))
+        return download(client, run_id, name, folder)
+
+    download = MlflowClient.download_artifacts
+    cold = load_study(uri, "study", cache=None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MlflowClient, "download_artifacts", counted)
+        load_study(uri, "study", cache=runs_dir / "cache")
+        evaluations = [cell for cell in cold.cells if cell.stage == "eval"]
+        assert len(asked) == 1 + 2 * len(evaluations) == 11  # the plan, results and answers
+        asked.clear()
+        warm = load_study(uri, "study", cache=runs_dir / "cache")
+        assert [name for _, name in asked] == ["plan.json"]
+        assert warm.cells == cold.cells
+        assert warm.samples.equals(cold.samples)
+        assert warm.scores.equals(cold.scores)
+        asked.clear()
+        changed, deleted = evaluations[0].run_id, evaluations[1].run_id
+        client = connect(uri)
+        client.set_tag(changed, "longact.replicated", "done 2 later")
+        client.set_tag(changed, "longact.git_commit", "another")
+        client.delete_run(deleted)
+        fresh = load_study(uri, "study", cache=runs_dir / "cache")
+        assert {(changed, "results.json"), (changed, "samples.jsonl")} < set(asked)
+        assert len(asked) == 3
+    assert fresh.cells == load_study(uri, "study").cells
+    assert len(fresh.scored) == len(cold.scored) - 1
+    assert "another" in set(fresh.samples["commit"])
 
 
 def test_an_empty_database_is_rebuilt_from_the_runs_folder_by_the_command(

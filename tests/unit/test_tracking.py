@@ -148,7 +148,7 @@ def test_a_process_that_a_signal_ended_is_killed_and_one_that_crashed_has_failed
 def test_the_data_of_a_cell_and_the_load_of_its_machine_are_in_its_run(tracked_runs):
     runs_dir, uri = tracked_runs
     train, evaluation = pair(SALIENT)
-    store, run = _store(tracked_runs, train, evaluation)
+    _, run = _store(tracked_runs, train, evaluation)
     for cell in (train, evaluation):
         directory = write_cell(runs_dir, cell, 0.7)
         facts = {**read_json(directory.provenance), "data_sha256": cell.digest}
@@ -156,8 +156,8 @@ def test_the_data_of_a_cell_and_the_load_of_its_machine_are_in_its_run(tracked_r
         mark_done(directory)
         append_lines(directory.system, [{"time": 100.5, "process_memory_megabytes": 512.0}])
         for _ in range(2):
+            store = open_store(uri, runs_dir=runs_dir, study="study")
             store.sync_cell(cell, directory, parent_run=run)
-            store.forget()
     client, runs = _runs(uri)
     used = {found.data.tags["longact.stage"]: found.inputs.dataset_inputs for found in runs}
     assert [(one.dataset.name, one.dataset.digest) for one in used["eval"]] == [

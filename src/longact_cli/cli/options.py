@@ -4,6 +4,7 @@ import functools
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from shlex import join
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
@@ -189,3 +190,10 @@ def model_choices(text: str | None) -> list[list["Assignment"]]:
 def list_setting(text: str | None) -> str | None:
     """Write a comma list as one list value, e.g. `256,512` as `[256,512]`."""
     return None if text is None else f"[{text}]"
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """Return the command as the user can repeat it, without the machine's path and secrets."""
+    from longact_cli.redaction import redact
+
+    return redact(join(["longact", *arguments[1:]]))

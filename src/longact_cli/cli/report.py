@@ -67,21 +67,22 @@ def report(
     """
     from sys import argv
 
-    from longact_cli.cli.running import command_line
     from longact_cli.console.claims import claim_lines
     from longact_cli.execution.preflight import check_runs_dir
     from longact_cli.reporting.api import only_study
     from longact_cli.reporting.render.terminal import to_terminal
-    from longact_cli.reporting.report import CLAIMS, ReportRequest, write_report
+    from longact_cli.reporting.request import CLAIMS, ReportRequest
+    from longact_cli.reporting.reuse import report_again
     from longact_cli.tracking import artifact_folder
     from longact_cli.tracking import tracking_uri as chosen_uri
+    from longact_cli.tracking.cache_file import cache_folder
 
     output = opt.make_output(json=json, quiet=quiet, no_color=no_color, verbose=verbose)
     pivot = _pivot(rows, cols, where)
-    check_runs_dir(runs_dir)
+    check_runs_dir(runs_dir, writes=out is None)
     uri = chosen_uri(tracking_uri, runs_dir)
     studies = _words(experiment) if experiment else (only_study(uri),)
-    done = write_report(
+    done = report_again(
         uri,
         studies,
         ReportRequest(
@@ -89,9 +90,10 @@ def report(
             formats=_words(formats),
             pivot=pivot,
             siunitx=siunitx,
-            command=command_line(argv),
+            command=opt.command_line(argv),
         ),
         out=out or runs_dir / "reports" / artifact_folder(runs_dir, "+".join(studies)).name,
+        cache=cache_folder(runs_dir),
     )
     for shown in done.tables:
         output.show(to_terminal(shown))
@@ -109,7 +111,6 @@ def _words(text: str) -> tuple[str, ...]:
 
 def _pivot(rows: str | None, cols: str | None, where: list[str] | None) -> "Pivot | None":
     from longact_cli.errors import ConfigError
-    from longact_cli.reporting.pivot import parse_pivot
 
     if rows is None and cols is None:
         if where:
@@ -118,14 +119,13 @@ def _pivot(rows: str | None, cols: str | None, where: list[str] | None) -> "Pivo
     if rows is None or cols is None:
         lacking = "--rows" if rows is None else "--cols"
         raise ConfigError(f"{lacking} is not given; a pivot needs --rows and --cols")
+    from longact_cli.reporting.pivot import parse_pivot  # imports pandas
+
     return parse_pivot(rows, cols, where or [])
 
 
 def _tables(text: str | None, *, alone: bool, claims: bool) -> tuple[str, ...]:
-    from longact_cli.reporting.tables import all_tables
-
     checklist = ("claims",) if claims else ()
     if text is None:
         return checklist or (() if alone else ("sparsity",))
-    chosen = all_tables() if text.strip() == "all" else _words(text)
-    return tuple(dict.fromkeys((*chosen, *checklist)))
+    return (*_words(text), *checklist)

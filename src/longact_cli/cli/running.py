@@ -1,13 +1,12 @@
 """What `train`, `ablate` and `eval` do once they have a plan: check, show, run, track."""
 
 import signal
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from shlex import join
 from sys import argv
 from typing import TYPE_CHECKING
 
+from longact_cli.cli.options import command_line
 from longact_cli.console.output import Output
 from longact_cli.console.plans import Failure, cost_line, show_outcome, show_plan
 from longact_cli.console.progress import PlanProgress
@@ -88,13 +87,6 @@ def _run(plan: "Plan", request: Request, uri: str) -> Outcome:
         outcome = runner.run()
     tracker.finish(ok=outcome.ok, interrupted=outcome.interrupted)
     return outcome
-
-
-def command_line(arguments: Sequence[str]) -> str:
-    """Return the command as the user can repeat it, without the machine's path and secrets."""
-    from longact_cli.redaction import redact
-
-    return redact(join(["longact", *arguments[1:]]))
 
 
 def _failures(plan: "Plan", runs_dir: Path) -> dict[str, Failure]:

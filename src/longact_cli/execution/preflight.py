@@ -12,8 +12,12 @@ from longact_cli.redaction import holds_secret
 _FOLDERS = ("cells", "plans", "artifacts", "cache", "reports")
 
 
-def check_runs_dir(runs_dir: Path) -> None:
+def check_runs_dir(runs_dir: Path, *, writes: bool = True) -> None:
     """Refuse a store that is not, and cannot become, a folder to write in, or leads out of itself.
+
+    Args:
+        runs_dir: The store.
+        writes: Whether anything is to be written into it.
 
     Raises:
         ConfigError: The path, or a parent of it, is a file or cannot be written to; or a folder in
@@ -25,7 +29,7 @@ def check_runs_dir(runs_dir: Path) -> None:
             f"--runs-dir is {runs_dir}; {nearest} is a file: give a folder, "
             "which is made if it does not exist"
         )
-    if not os.access(nearest, os.W_OK):
+    if writes and not os.access(nearest, os.W_OK):
         raise ConfigError(
             f"--runs-dir is {runs_dir}; {nearest} cannot be written to: give another folder"
         )

@@ -1,11 +1,13 @@
 """Behind `longact_cli.load`: which study, which frame, which settings beside it."""
 
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from longact_cli.errors import ConfigError, NotFoundError
 from longact_cli.registry import unknown_name
-from longact_cli.reporting.frame import load_study
 from longact_cli.tracking.query import list_studies
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def only_study(uri: str) -> str:
@@ -26,7 +28,7 @@ def only_study(uri: str) -> str:
 
 def load_frame(
     uri: str, experiment: str | None, *, level: str, settings: tuple[str, ...]
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """Return a study's frame; see `longact_cli.load`.
 
     Raises:
@@ -34,6 +36,8 @@ def load_frame(
         ConfigError: Several studies exist and none is named, or an argument is unknown.
         TrackingError: MLflow failed.
     """
+    from longact_cli.reporting.frame import load_study  # imports pandas
+
     if level not in ("questions", "scores"):
         raise unknown_name("level", level, ("questions", "scores"))
     names = [word.strip() for word in (experiment or only_study(uri)).split(",")]

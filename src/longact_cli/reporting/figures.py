@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
@@ -76,16 +77,23 @@ def draw(
         formats: `pdf`, `png` or `svg`.
         provenance: Stored in the files' metadata.
     """
-    files = []
-    with mpl.rc_context(_STYLE):
+    return tuple(
+        (f"{name}.{suffix}", _drawn(paint, size, suffix, provenance)) for suffix in formats
+    )
+
+
+@lru_cache(maxsize=256)
+def _drawn(paint: Painter, size: tuple[float, float], suffix: str, provenance: Provenance) -> bytes:
+    """Draw one format; a page and the files beside it share the drawing."""
+    with mpl.rc_context():
+        mpl.rcdefaults()  # whatever the user's matplotlibrc says
+        mpl.rcParams.update(_STYLE)
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
         paint(figure)
-        for suffix in formats:
-            stream = io.BytesIO()
-            figure.savefig(stream, format=suffix, metadata=_metadata(suffix, provenance))
-            files.append((f"{name}.{suffix}", stream.getvalue()))
-    return tuple(files)
+        stream = io.BytesIO()
+        figure.savefig(stream, format=suffix, metadata=_metadata(suffix, provenance))
+    return stream.getvalue()
 
 
 def _metadata(suffix: str, provenance: Provenance) -> dict[str, Any]:

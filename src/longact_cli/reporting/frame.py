@@ -1,21 +1,25 @@
 """A study as tidy data: one row per score, one row per answered question, and what is missing."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from longact_cli.errors import NotFoundError
-from longact_cli.results import EvalResult, SampleResult
+from longact_cli.files import sha256_json
+from longact_cli.results import EvalResult
 from longact_cli.tracking.query import (
     TrackedCell,
     list_studies,
+    read_answers,
     read_curve,
-    read_samples,
     read_study,
 )
+from longact_cli.tracking.run_files import Answers, Asked, RunFiles
 
 UPDATE_RATIO = "mask/update_ratio"
 _CELL_COLUMNS = ("cell", "model", "algorithm", "arm", "sparsity", "seed")
@@ -24,6 +28,8 @@ SAMPLE_COLUMNS = (
     *("benchmark", "task", "context_length", "difficulty", "sample", "score", "failed"),
     *("truncated", "document", "protocol", "run_id", "commit"),
 )
+_END_COLUMNS = (*_CELL_COLUMNS, "protocol", "run_id", "commit")
+_ASKED_COLUMNS = ("sample", "benchmark", "task", "context_length", "difficulty", "document")
 SCORE_COLUMNS = (*_CELL_COLUMNS, *EvalResult._fields, "run_id", "commit")
 
 
@@ -76,35 +82,56 @@ def is_scored(cell: TrackedCell) -> bool:
     return cell.stage == "eval" and cell.status == "FINISHED"
 
 
-def load_study(uri: str, *names: str) -> Study:
+def load_study(uri: str, *names: str, cache: Path | None = None) -> Study:
     """Read one study from MLflow, or several as one: equal cells are counted once.
+
+    Args:
+        uri: MLflow tracking URI.
+        names: The studies.
+        cache: Folder with what an earlier call has read, which is then brought up to date.
 
     Raises:
         NotFoundError: There is no such study, or it has no finished eval cell.
         TrackingError: MLflow failed.
     """
+    names = tuple(dict.fromkeys(names))
+    kept = None if cache is None else cache / f"answers-{sha256_json([uri, names])[:16]}.json"
+    with RunFiles(kept) as files:
+        cells, places = _cells(uri, names, files)
+        title = " + ".join(names)
+        scored = [cell for cell in cells if is_scored(cell)]
+        if not scored:
+            raise _nothing_scored(title, cells)
+        answers: dict[str, Answers] = {}
+        for name in names:
+            own = [cell for cell in scored if places[cell.digest] == name]
+            read = read_answers(uri, name, own, files)
+            answers |= {cell.digest: one for cell, one in zip(own, read, strict=True)}
+    rows = [(cell, answers[cell.digest]) for cell in scored]
+    study = make_study(title, cells, rows, _achieved(uri, cells))
+    return replace(study, places=places)
+
+
+def _cells(
+    uri: str, names: Iterable[str], files: RunFiles
+) -> tuple[tuple[TrackedCell, ...], dict[str, str]]:
+    """Return the cells of all studies, each once, and by digest the study that it is taken from."""
     cells: dict[str, TrackedCell] = {}
     places: dict[str, str] = {}
-    for name in dict.fromkeys(names):
-        found = read_study(uri, name)
+    for name in names:
+        found = read_study(uri, name, files)
         if not found:
             raise _no_study(uri, name)
         for cell in found:
             if cell.digest not in cells or cells[cell.digest].status != "FINISHED":
                 cells[cell.digest], places[cell.digest] = cell, name
-    title = " + ".join(dict.fromkeys(names))
-    scored = [cell for cell in cells.values() if is_scored(cell)]
-    if not scored:
-        raise _nothing_scored(title, cells.values())
-    samples = ((cell, _samples(uri, places[cell.digest], cell)) for cell in scored)
-    study = make_study(title, tuple(cells.values()), samples, _achieved(uri, cells.values()))
-    return replace(study, places=places)
+    return tuple(cells.values()), places
 
 
 def make_study(
     name: str,
     cells: tuple[TrackedCell, ...],
-    samples: Iterable[tuple[TrackedCell, Sequence[SampleResult]]],
+    answers: Iterable[tuple[TrackedCell, Answers]],
     achieved: Mapping[str, float],
 ) -> Study:
     """Arrange cells and their answers as a study.
@@ -112,14 +139,14 @@ def make_study(
     Args:
         name: For titles.
         cells: All cells, finished or not.
-        samples: The answers of each finished eval cell.
+        answers: The answers of each finished eval cell.
         achieved: See `Study`.
     """
     return Study(
         name=name,
         cells=cells,
         scores=_score_frame(cell for cell in cells if is_scored(cell)),
-        samples=_sample_frame(samples),
+        samples=_sample_frame(answers),
         missing=tuple(_missing(cell) for cell in cells if cell.status != "FINISHED"),
         achieved=achieved,
     )
@@ -131,10 +158,6 @@ def _nothing_scored(name: str, cells: Collection[TrackedCell]) -> NotFoundError:
         f"study '{name}' has no finished evaluation ({len(cells)} cells, evaluations are: "
         f"{', '.join(states) or 'not planned'}); run its `longact ablate` command again"
     )
-
-
-def _samples(uri: str, study: str, cell: TrackedCell) -> Sequence[SampleResult]:
-    return () if cell.run_id is None else read_samples(uri, study, cell.run_id)
 
 
 def _achieved(uri: str, cells: Iterable[TrackedCell]) -> dict[str, float]:
@@ -161,6 +184,11 @@ def _no_study(uri: str, name: str) -> NotFoundError:
     return NotFoundError(f"there is no study '{name}' in {uri}; it has: {', '.join(known)}.{hint}")
 
 
+def _ends(cell: TrackedCell) -> tuple[Any, ...]:
+    protocol = cell.params.get("benchmark.protocol")
+    return (*_head(cell), protocol, cell.run_id, cell.git_commit)
+
+
 def _head(cell: TrackedCell) -> tuple[Any, ...]:
     return (cell.digest, cell.model, cell.algorithm, cell.arm, cell.sparsity, cell.seed)
 
@@ -174,30 +202,31 @@ def _score_frame(cells: Iterable[TrackedCell]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
 
 
-def _sample_frame(
-    samples: Iterable[tuple[TrackedCell, Sequence[SampleResult]]],
-) -> pd.DataFrame:
-    rows = []
-    for cell, answers in samples:
-        head = _head(cell)
-        tail = (cell.params.get("benchmark.protocol"), cell.run_id, cell.git_commit)
-        rows += [(*head, *_answer(answer), *tail) for answer in answers]
-    return pd.DataFrame(rows, columns=list(SAMPLE_COLUMNS))
-
-
-def _answer(sample: SampleResult) -> tuple[Any, ...]:
-    failed = sample.score is None
-    return (
-        sample.benchmark,
-        sample.task,
-        sample.context_length,
-        sample.difficulty or "",
-        sample.id,
-        float("nan") if failed else sample.score,
-        failed,
-        sample.truncated,
-        sample.document,
+def _sample_frame(found: Iterable[tuple[TrackedCell, Answers]]) -> pd.DataFrame:
+    """Return one row per answer; what cells and questions say is laid out once and repeated."""
+    answered = [(cell, answers) for cell, answers in found if answers.asked]
+    if not answered:
+        return pd.DataFrame([], columns=list(SAMPLE_COLUMNS))
+    cells = pd.DataFrame([_ends(cell) for cell, _ in answered], columns=list(_END_COLUMNS))
+    numbers: dict[Asked, int] = {}
+    places: dict[int, list[int]] = {}
+    for _, answers in answered:
+        if id(answers.asked) not in places:
+            places[id(answers.asked)] = [
+                numbers.setdefault(asked, len(numbers)) for asked in answers.asked
+            ]
+    questions = pd.DataFrame(list(numbers), columns=list(_ASKED_COLUMNS))
+    sizes = [len(answers.asked) for _, answers in answered]
+    shown = np.concatenate([places[id(answers.asked)] for _, answers in answered])
+    parts = (
+        cells.take(np.repeat(np.arange(len(cells)), sizes)).reset_index(drop=True),
+        questions.take(shown).reset_index(drop=True),
     )
+    frame = pd.concat(parts, axis="columns")
+    scores = np.array([score for _, answers in answered for score in answers.scores], dtype=float)
+    frame["score"], frame["failed"] = scores, np.isnan(scores)
+    frame["truncated"] = np.concatenate([answers.truncated for _, answers in answered])
+    return frame[list(SAMPLE_COLUMNS)]
 
 
 def _missing(cell: TrackedCell) -> Missing:

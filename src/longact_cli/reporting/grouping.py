@@ -20,6 +20,7 @@ _AXES = ("model.name", "algorithm.name", "mask.strategy", "mask.sparsity", "benc
 # Masks that do not look at activations: where and how those are measured is no difference.
 _ACTIVATION_FREE = ("random", "frozen", "gradient", "weight", "wanda")
 _ACTIVATIONS = ("mask.statistic", "mask.site")
+_REVISION = "model revision"
 _QUESTION = ("task", "context_length", "sample", "difficulty")
 _NOT_SCIENCE = (
     "executor.",
@@ -73,13 +74,15 @@ def _settings(cell: TrackedCell) -> dict[str, str]:
         for key, value in cell.params.items()
         if key not in _AXES and not key.startswith(_NOT_SCIENCE)
     }
-    return settings | {"model revision": cell.model_revision[:12]}
+    return settings | {_REVISION: cell.model_revision[:12]}
 
 
 def _differences(cells: list[TrackedCell]) -> set[str]:
     """Return the settings, apart from the seed, in which cells of the same name differ."""
-    settings = [_settings(cell) for cell in cells]
-    return {key for one in settings for key in one if any(one[key] != s.get(key) for s in settings)}
+    settings = [set(_settings(cell).items()) for cell in cells]
+    return {key for one in settings for key, _ in one - settings[0]} | {
+        key for one in settings for key, _ in settings[0] - one
+    }
 
 
 def _variant(cell: TrackedCell, varying: set[str]) -> dict[str, str]:
@@ -91,7 +94,7 @@ def _variant(cell: TrackedCell, varying: set[str]) -> dict[str, str]:
         ignored = ("mask.",)
     elif cell.arm in _ACTIVATION_FREE:
         ignored = _ACTIVATIONS
-    settings = _settings(cell)
+    settings = {**cell.params, _REVISION: cell.model_revision[:12]}
     return {
         key: settings[key] for key in varying if key in settings and not key.startswith(ignored)
     }

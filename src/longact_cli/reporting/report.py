@@ -3,7 +3,9 @@
 import csv
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
+from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 
 from longact_cli import __version__
@@ -12,43 +14,17 @@ from longact_cli.files import write_bytes
 from longact_cli.registry import unknown_name
 from longact_cli.reporting.drilldown import pick_questions
 from longact_cli.reporting.frame import Study, load_study
-from longact_cli.reporting.pivot import Pivot, pivot_table
+from longact_cli.reporting.pivot import pivot_table
 from longact_cli.reporting.render import FORMATS
 from longact_cli.reporting.render.latex import to_siunitx
 from longact_cli.reporting.render.page import Page, Picture, RunRow, to_page
+from longact_cli.reporting.request import CLAIMS, ReportFiles, ReportRequest
 from longact_cli.reporting.table import Provenance, Table
-from longact_cli.reporting.tables import TABLES
+from longact_cli.reporting.tables import TABLES, all_tables
 
 FIGURE_FORMATS = ("pdf", "png", "svg")
 PAGE = "html"
-CLAIMS = "claims"
-
-
-@dataclass(frozen=True)
-class ReportRequest:
-    """What to write.
-
-    Attributes:
-        tables: Names in `TABLES`.
-        formats: Some of `formats()`.
-        command: The command line, for the provenance.
-        pivot: A table of the user's own making.
-        siunitx: Whether LaTeX columns align at the decimal point.
-    """
-
-    tables: tuple[str, ...]
-    formats: tuple[str, ...]
-    command: str
-    pivot: Pivot | None = None
-    siunitx: bool = False
-
-
-@dataclass(frozen=True)
-class ReportFiles:
-    """What was written, and the tables for the console."""
-
-    paths: tuple[Path, ...]
-    tables: tuple[Table, ...]
+ALL = "all"
 
 
 def formats() -> tuple[str, ...]:
@@ -57,7 +33,12 @@ def formats() -> tuple[str, ...]:
 
 
 def write_report(
-    uri: str, studies: Sequence[str], request: ReportRequest, *, out: Path
+    uri: str,
+    studies: Sequence[str],
+    request: ReportRequest,
+    *,
+    out: Path,
+    cache: Path | None = None,
 ) -> ReportFiles:
     """Write each table in each table format, the figures in each figure format, and one page.
 
@@ -69,14 +50,16 @@ def write_report(
         studies: Names of one or more studies, read as one.
         request: What to write.
         out: Folder, created where it is missing.
+        cache: Folder that keeps what is read from the store for the next report.
 
     Raises:
         NotFoundError: There is no such study, or nothing of it is finished.
         ConfigError: A table, field or format is unknown, or none is given.
         TrackingError: MLflow failed.
     """
+    request = _expanded(request)
     _check(request)
-    data = load_study(uri, *studies)
+    data = load_study(uri, *studies, cache=cache)
     provenance = _provenance(data, request.command)
     built = tuple(_tables(data, provenance, request))
     files = [("runs.csv", _runs_file(data)), *_table_files(built, request)]
@@ -87,11 +70,19 @@ def write_report(
         files += figure_files(uri, data, pictures, provenance)
     if PAGE in request.formats:
         files.append(("report.html", _page(uri, data, built, provenance)))
-    paths = []
     for name, content in files:
         write_bytes(out / name, content)
-        paths.append(out / name)
-    return ReportFiles(tuple(paths), built)
+    return ReportFiles(
+        paths=tuple(out / name for name, _ in files),
+        tables=built,
+        checksums=tuple(sha256(content).hexdigest() for _, content in files),
+    )
+
+
+def _expanded(request: ReportRequest) -> ReportRequest:
+    """Return the request with the names of all tables in the place of `all`, each table once."""
+    names = (all_tables() if name == ALL else (name,) for name in request.tables)
+    return replace(request, tables=tuple(dict.fromkeys(chain.from_iterable(names))))
 
 
 def _check(request: ReportRequest) -> None:

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from longact_cli.files import sha256_json
-from longact_cli.reporting.statistics import Estimate
+
+if TYPE_CHECKING:
+    from longact_cli.reporting.statistics import Estimate
 
 Kind = Literal["text", "count", "percent", "points", "number", "published"]
 MISSING = "--"
@@ -91,7 +93,7 @@ class Entry(NamedTuple):
 
     @classmethod
     def of(
-        cls, estimate: Estimate | None, *, bold: bool = False, cells: tuple[str, ...] = ()
+        cls, estimate: "Estimate | None", *, bold: bool = False, cells: tuple[str, ...] = ()
     ) -> "Entry":
         """Return the entry of an estimate; missing where it is None or undefined (NaN)."""
         if estimate is None or estimate.value != estimate.value:

@@ -4,17 +4,16 @@ A sqlite store is read without MLflow, which is imported only where it has to an
 """
 
 import sqlite3
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from longact_cli.files import read_json, read_lines
 from longact_cli.results import EvalResult, MetricPoint, SampleResult, Stage
-from longact_cli.tracking import TrackingError, artifact_folder, database_file
+from longact_cli.tracking import database_file
+from longact_cli.tracking.artifacts import PLAN, RESULTS, SAMPLES, Artifacts
 from longact_cli.tracking.database import RunRecord, read_points, read_runs, study_names
+from longact_cli.tracking.run_files import Answers, RunFiles, answers_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -26,7 +25,6 @@ MEASURE_TAGS = {
     "training_seconds": "longact.seconds",
     "peak_memory_bytes": "longact.peak_memory_bytes",
 }
-_PLAN_FILE = "plan.json"
 _DEFAULT = "Default"
 _PAGE = 500
 
@@ -46,6 +44,7 @@ class TrackedCell:
         seconds: From the start of the cell's process to its end.
         metrics: The last value of each training metric, and `tokens`, `training_seconds` and
             `peak_memory_bytes` where the cell recorded them.
+        copied: Which end of the cell its files in MLflow are of; None where that is not recorded.
     """
 
     digest: str
@@ -71,6 +70,7 @@ class TrackedCell:
     command: str | None = None
     seconds: float | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    copied: str | None = None
 
 
 def list_studies(uri: str) -> tuple[str, ...]:
@@ -105,36 +105,62 @@ def _study_names(uri: str) -> tuple[str, ...]:
                 return tuple(names)
 
 
-def read_study(uri: str, study: str) -> tuple[TrackedCell, ...]:
+def read_study(uri: str, study: str, files: RunFiles | None = None) -> tuple[TrackedCell, ...]:
     """Return every cell that a plan of this study asked for or that has a run, by label.
 
-    Empty where the study does not exist.
+    Empty where the study does not exist. All runs are asked for each time, also of a server: MLflow
+    filters by when a run ended, not by when it was last written, so that a tag that was changed, a
+    run that was deleted and a cell that was copied late would be missed.
+
+    Args:
+        uri: MLflow tracking URI.
+        study: The study's name.
+        files: Where the scores of runs may be known already.
 
     Raises:
         TrackingError: MLflow failed.
     """
     if _is_absent(uri):
         return ()
+    artifacts, files = Artifacts.of(uri, study), files or RunFiles(None)
     runs = _runs(uri, study)
+    ran = {run.tags.get("longact.cell") for run in runs}
     cells: dict[str, TrackedCell] = {}
     commands: dict[str, str | None] = {}
     for run in _by_start(runs, "plan"):
-        for planned in _planned(uri, study, run):
-            cell = _cell(planned["tags"], planned["params"])
-            cells[cell.digest] = cell
-            commands[cell.digest] = run.tags.get("longact.command")
+        for planned in _planned(artifacts, run):
+            digest = planned["tags"]["longact.cell"]
+            commands[digest] = run.tags.get("longact.command")
+            if digest not in ran:
+                cells[digest] = _cell(planned["tags"], planned["params"])
     for run in _by_start(runs, "cell"):
-        cell = _cell(run.tags, run.params)
-        cells[cell.digest] = replace(
-            cell,
-            run_id=run.run_id,
-            status=run.status,
-            results=_results(uri, study, run),
-            seconds=_seconds(run),
-            metrics=_last_values(run),
-        )
-    known = (replace(cell, command=commands.get(cell.digest)) for cell in cells.values())
+        cell = _cell(run.tags, run.params, run)
+        cells[cell.digest] = cell
+
+    def complete(cell: TrackedCell) -> TrackedCell:
+        results = _results(artifacts, cell, files)
+        return replace(cell, command=commands.get(cell.digest), results=results)
+
+    known = artifacts.each(complete, cells.values())
     return tuple(sorted(known, key=lambda cell: (cell.label, cell.digest)))
+
+
+def read_answers(
+    uri: str, study: str, cells: Iterable[TrackedCell], files: RunFiles
+) -> list[Answers]:
+    """Return the answers of cells that have a run, without their texts.
+
+    Raises:
+        TrackingError: MLflow failed, or a run has no such file.
+    """
+    artifacts = Artifacts.of(uri, study)
+
+    def read(cell: TrackedCell) -> Answers:
+        run_id = str(cell.run_id)
+        signature = artifacts.signature(run_id, SAMPLES, cell.copied)
+        return files.answers(run_id, signature, lambda: answers_of(_samples(artifacts, run_id)))
+
+    return artifacts.each(read, cells)
 
 
 def read_samples(uri: str, study: str, run_id: str) -> tuple[SampleResult, ...]:
@@ -143,7 +169,11 @@ def read_samples(uri: str, study: str, run_id: str) -> tuple[SampleResult, ...]:
     Raises:
         TrackingError: MLflow failed, or the run has no such file.
     """
-    with _artifact(uri, study, run_id, "samples.jsonl") as path:
+    return _samples(Artifacts.of(uri, study), run_id)
+
+
+def _samples(artifacts: Artifacts, run_id: str) -> tuple[SampleResult, ...]:
+    with artifacts.opened(run_id, SAMPLES) as path:
         return tuple(
             SampleResult(**{**row, "references": tuple(row["references"])})
             for row in read_lines(path)
@@ -213,7 +243,11 @@ def _search(client: "MlflowClient", experiment: str) -> Iterator[RunRecord]:
             return
 
 
-def _cell(tags: Mapping[str, str], params: Mapping[str, str]) -> TrackedCell:
+def _cell(
+    tags: Mapping[str, str], params: Mapping[str, str], run: RunRecord | None = None
+) -> TrackedCell:
+    """Return the cell of a run without its results; without a run, as its plan has it."""
+
     def tag(name: str) -> str | None:
         return tags.get(f"longact.{name}")
 
@@ -231,14 +265,17 @@ def _cell(tags: Mapping[str, str], params: Mapping[str, str]) -> TrackedCell:
         benchmark=tag("benchmark"),
         parent=tag("parent_cell"),
         asked_by=tuple((tag("asked_by") or "").split(",")),
-        run_id=None,
+        run_id=run.run_id if run else None,
         git_commit=tag("git_commit"),
         version=tag("version"),
-        status="SCHEDULED",
+        status=run.status if run else "SCHEDULED",
         state=tag("state") or "pending",
         error=tag("error") or None,
         params=params,
         results=(),
+        seconds=_seconds(run) if run else None,
+        metrics=_last_values(run) if run else {},
+        copied=tags.get("longact.replicated"),
     )
 
 
@@ -258,38 +295,22 @@ def _last_values(run: RunRecord) -> dict[str, float]:
     return dict(run.metrics) | recorded
 
 
-def _planned(uri: str, study: str, run: RunRecord) -> list[dict[str, dict[str, str]]]:
-    with _artifact(uri, study, run.run_id, _PLAN_FILE) as path:
+def _planned(artifacts: Artifacts, run: RunRecord) -> list[dict[str, dict[str, str]]]:
+    with artifacts.opened(run.run_id, PLAN) as path:
         plan: dict[str, Any] = read_json(path) or {"cells": []}
         return list(plan["cells"])
 
 
-def _results(uri: str, study: str, run: RunRecord) -> tuple[EvalResult, ...]:
-    if run.status != "FINISHED" or run.tags["longact.stage"] != "eval":
+def _results(artifacts: Artifacts, cell: TrackedCell, files: RunFiles) -> tuple[EvalResult, ...]:
+    if cell.status != "FINISHED" or cell.stage != "eval":
         return ()
-    with _artifact(uri, study, run.run_id, "results.json") as path:
-        return tuple(EvalResult(**row) for row in read_json(path) or [])
+    run_id = str(cell.run_id)
 
+    def read() -> tuple[EvalResult, ...]:
+        with artifacts.opened(run_id, RESULTS) as path:
+            return tuple(EvalResult(**row) for row in read_json(path) or [])
 
-@contextmanager
-def _artifact(uri: str, study: str, run_id: str, name: str) -> Iterator[Path]:
-    """Give one file of a run: beside the database where it lies there, else as a download.
-
-    MLflow stores absolute paths; looking beside the database first keeps a moved store readable.
-    """
-    database = database_file(uri)
-    if database is not None:
-        beside = artifact_folder(database.parent, study) / run_id / "artifacts" / name
-        if beside.is_file():
-            yield beside
-            return
-    from longact_cli.tracking.client import connect, translated
-
-    with tempfile.TemporaryDirectory(prefix="longact-") as folder, translated(uri):
-        found = Path(connect(uri).download_artifacts(run_id, name, folder))
-        if not found.is_file():
-            raise TrackingError(f"run {run_id} at {uri} has no {name}; run the sweep again")
-        yield found
+    return files.results(run_id, artifacts.signature(run_id, RESULTS, cell.copied), read)
 
 
 def _holds_cells(experiment: "Experiment") -> bool:

@@ -162,11 +162,6 @@ class TrackingStore:
             self._replicate(run, cell, directory, status)
             return True
 
-    def forget(self) -> None:
-        """Ask MLflow again what it has: another process may have written, or its store is new."""
-        self._known.clear()
-        self._stored.clear()
-
     def log_analysis(self, record: AnalysisRecord, folder: Path) -> str:
         """Return the run of an analysis, with its settings, numbers and files.
 

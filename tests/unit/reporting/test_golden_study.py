@@ -8,7 +8,8 @@ import pytest
 
 from longact_cli import __version__
 from longact_cli.reporting.pivot import parse_pivot
-from longact_cli.reporting.report import ReportRequest, write_report
+from longact_cli.reporting.report import write_report
+from longact_cli.reporting.request import ReportRequest
 from longact_cli.reporting.tables import TABLES
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "study"

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from browser import CHROMIUM, browse
-from longact_cli.reporting.report import ReportRequest, write_report
+from longact_cli.reporting.report import write_report
+from longact_cli.reporting.request import ReportRequest
 from longact_cli.reporting.tables import TABLES
 
 pytestmark = [

@@ -15,7 +15,8 @@ from longact_cli import __version__
 from longact_cli.errors import ConfigError, NotFoundError
 from longact_cli.plan import Plan
 from longact_cli.reporting.render import FORMATS
-from longact_cli.reporting.report import ReportRequest, formats, write_report
+from longact_cli.reporting.report import formats, write_report
+from longact_cli.reporting.request import ReportRequest
 from longact_cli.tracking.query import read_study
 from longact_cli.tracking.store import open_store
 from synthetic_store import Setting, base_cell, write_study

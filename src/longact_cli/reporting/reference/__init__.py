@@ -40,11 +40,6 @@ class PublishedValue(Frozen):
         """The value in 0..1."""
         return float(self.percent) / 100
 
-    @property
-    def decimals(self) -> int:
-        """How many digits are printed after the decimal point."""
-        return len(self.percent.partition(".")[2])
-
 
 class PublishedGain(Frozen):
     """A gain that the paper states without saying against which baseline."""

@@ -1,7 +1,6 @@
 """A table as JSON: everything the `Table` holds, for programs."""
 
 import json
-from dataclasses import asdict
 from typing import Any
 
 from longact_cli.reporting.table import DECIMALS, Entry, Provenance, Table
@@ -14,7 +13,7 @@ def to_json(table: Table) -> str:
 
     An entry names what it has beside its value: interval, ranks, n, seeds, cells.
     """
-    data = asdict(table) | {
+    data = vars(table) | {
         "columns": [column._asdict() for column in table.columns],
         "provenance": _known(table.provenance),
         "sections": [

@@ -9,7 +9,6 @@ Source: Agarwal et al. 2021 (arXiv 2108.13264), https://github.com/google-resear
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import trim_mean
 
 from longact_cli.reporting.statistics.estimates import LEVEL
 from longact_cli.reporting.statistics.resampling import RESAMPLES, Floats
@@ -27,6 +26,8 @@ class Aggregate(NamedTuple):
 
 def interquartile_mean(scores: Floats, *, rng: np.random.Generator) -> Aggregate:
     """Return the mean of the middle half of all seed and task scores."""
+    from scipy.stats import trim_mean  # takes half a second to import
+
     values = trim_mean(_redrawn(scores, rng).reshape(RESAMPLES, -1), _TRIMMED, axis=1)
     return _aggregate(float(trim_mean(scores, _TRIMMED, axis=None)), values)
 

@@ -76,11 +76,6 @@ class Comparison(NamedTuple):
         """Whether the left side is significantly better."""
         return self.significant and self.difference > 0.0
 
-    @property
-    def worse(self) -> bool:
-        """Whether the left side is significantly worse."""
-        return self.significant and self.difference < 0.0
-
 
 def compare_scores(
     left: Floats, right: Floats, pairing: Pairing, *, rng: np.random.Generator, mid: bool = False

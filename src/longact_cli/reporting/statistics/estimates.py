@@ -206,7 +206,8 @@ def _stratified_wilson(scores: Floats, strata: Ints) -> Interval:
 def _percentiles(value: float, draws: Floats) -> Interval:
     if np.isnan(value):
         return Interval(value, value)
-    tails = np.nanquantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    quantile = np.nanquantile if np.isnan(draws).any() else np.quantile  # twice as fast
+    tails = quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(tails[0]), float(tails[1]))
 
 

@@ -5,7 +5,6 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtr
-from scipy.stats import binom
 
 from longact_cli.reporting.statistics.resampling import Floats
 
@@ -31,6 +30,8 @@ def mcnemar_p(only_left: int, only_right: int, *, mid: bool = False) -> float:
         return 1.0
     p = 2.0 * float(bdtr(fewer, n, 0.5))
     if mid:
+        from scipy.stats import binom  # takes half a second to import
+
         p -= float(binom.pmf(fewer, n, 0.5))
     return min(1.0, p)
 

@@ -63,7 +63,7 @@ def test_a_real_gain_is_found():
         random, salient = _study(generator, seeds=seeds, seed_sd=0.01, gain=0.25, n=300)
         found += [compare(salient, random), compare(random, salient)]
     assert [c.better for c in found] == [True, False, True, False]
-    assert [c.worse for c in found] == [False, True, False, True]
+    assert all(c.significant for c in found)
 
 
 @pytest.mark.slow
