@@ -6,7 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,6 +39,7 @@ class Sweep(NamedTuple):
     folder: Path
     command: list[str]
     study: str
+    environment: Mapping[str, str] = ENVIRONMENT
 
     @property
     def runs(self) -> Path:
@@ -51,7 +52,7 @@ class Sweep(NamedTuple):
         return subprocess.Popen(
             [sys.executable, *self.command],
             cwd=self.folder,
-            env=ENVIRONMENT,
+            env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -75,7 +76,7 @@ class Sweep(NamedTuple):
         report = ["-m", "longact_cli", "report", "--experiment", self.study, "--out", "report"]
         done = subprocess.run(
             [sys.executable, *report],
-            cwd=self.folder, env=ENVIRONMENT, capture_output=True, text=True, check=False,
+            cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode != 0:
             raise RuntimeError(done.stderr)

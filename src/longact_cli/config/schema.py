@@ -155,7 +155,7 @@ class ExecutorConfig(_Frozen):
 
     name: Literal["local", "slurm", "ray"]
     workers: Positive
-    """Cells side by side; slurm and ray: cells that run or wait in the queue."""
+    """Cells side by side; slurm: jobs of an array at a time; ray: cells that run or wait."""
     threads_per_worker: Positive
     """Compute threads, and CPU cores, of a cell."""
     gpus_per_cell: Annotated[int, Field(ge=0)] = 0

@@ -1,6 +1,7 @@
 """What every executor offers: start cells as processes, look after them, stop them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from longact_cli.cells import CellDir
@@ -9,6 +10,8 @@ from longact_cli.cells import CellDir
 EXIT_HELD = 75
 # No exit code of a process: the job is gone and has not said how it ended.
 EXIT_LOST = 256
+# No exit code of a process: the job found that the training it needs is not done, and left.
+EXIT_BLOCKED = 257
 
 
 class Handle(Protocol):
@@ -35,6 +38,19 @@ class Executor(Protocol):
         """Start the cell in `directory` and return at once."""
 
 
+@dataclass(frozen=True)
+class HandOver:
+    """A cell for a cluster.
+
+    Attributes:
+        directory: The cell.
+        after: The cell whose job must have ended before this one starts; None: it starts at once.
+    """
+
+    directory: CellDir
+    after: CellDir | None = None
+
+
 @runtime_checkable
 class DetachedExecutor(Executor, Protocol):
     """Hands cells to a cluster, where they wait for resources and then run."""
@@ -47,8 +63,18 @@ class DetachedExecutor(Executor, Protocol):
     def outlives(self) -> bool:
         """Whether cells go on after the process that handed them over has ended."""
 
-    def start_together(self, directories: Sequence[CellDir]) -> Sequence[Handle]:
-        """Hand several cells over in as few jobs as possible; one handle for each."""
+    @property
+    def chains(self) -> bool:
+        """Whether it takes cells before the training they need is done, and starts them then.
+
+        Then a plan is handed over as a whole, and `slots` of its cells run at the same time.
+        """
+
+    def start_together(self, cells: Sequence[HandOver]) -> Sequence[Handle | None]:
+        """Hand several cells over in as few jobs as possible; parents come before their children.
+
+        Returns one handle for each; None where the cluster has no room for a cell now.
+        """
 
     def attach(self, directory: CellDir) -> Handle | None:
         """Return the handle of a cell that an earlier process handed over; None if it ended."""

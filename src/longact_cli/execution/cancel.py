@@ -17,7 +17,7 @@ from longact_cli.cells import (
 from longact_cli.errors import NotFoundError
 from longact_cli.execution.cancelled import CellsCancelled
 from longact_cli.execution.job import read_job
-from longact_cli.execution.slurm import cancel_job
+from longact_cli.execution.slurm_queue import cancel_job
 from longact_cli.files import read_json
 from longact_cli.holding import is_held
 from longact_cli.lease import current, machine

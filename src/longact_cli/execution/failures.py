@@ -76,7 +76,7 @@ def ended(status: Status, code: int) -> Status:
     return replace(
         status,
         state="failed",
-        exit_code=code if code != EXIT_LOST else None,
+        exit_code=code if code < EXIT_LOST else None,
         error=error,
         failure=_class_of(code),
         finished=finished,
@@ -89,6 +89,16 @@ def cancelled(status: Status) -> Status:
         return status
     error = "cancelled; run the same command again to continue it"
     return replace(status, state="interrupted", error=error, failure=None)
+
+
+def blocked(status: Status, parent: Status) -> Status:
+    """Return the status of an evaluation whose training, in the state `parent`, is not done."""
+    reason = "its training did not finish"
+    if parent.state == "failed":
+        reason += ": fix the cause, then the same command with --retry-failed goes on"
+    else:
+        reason += f" ({parent.state}): the same command goes on"
+    return replace(status, state="blocked", error=reason, exit_code=None, failure=None)
 
 
 def _class_of(code: int) -> str:

@@ -4,15 +4,17 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from longact_cli.cells import CellDir, read_status, write_status
-from longact_cli.execution.base import EXIT_HELD, EXIT_LOST
+from longact_cli.cells import CellDir, Status, cell_dir, read_cell, read_status, write_status
+from longact_cli.execution.base import EXIT_BLOCKED, EXIT_HELD, EXIT_LOST
 from longact_cli.execution.cancelled import CellsCancelled
-from longact_cli.execution.failures import cancelled, ended
+from longact_cli.execution.failures import blocked, cancelled, ended
 from longact_cli.execution.local import LocalHandle, spawn
 from longact_cli.files import read_json, write_json
 from longact_cli.holding import is_held
 
 _POLL_SECONDS = 0.2
+# A network file system may show the end of a training on another node this much later.
+_LATE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,13 @@ class CellProcess:
         """
         if self._is_over():
             return 0
+        training = unfinished_training(self._directory)
+        if training is not None:
+            status = read_status(self._directory)
+            # It was never started, so this is not an attempt.
+            status = replace(status, attempt=max(0, status.attempt - 1))
+            write_status(self._directory, blocked(status, training))
+            return EXIT_BLOCKED
         self._handle = spawn(self._directory, threads=self._threads)
         while (code := self._handle.poll()) is None:
             time.sleep(_POLL_SECONDS)
@@ -89,11 +98,26 @@ class CellProcess:
         self._handle.kill()
 
 
+def unfinished_training(directory: CellDir) -> Status | None:
+    """Return the status of the training that an evaluation needs; None where nothing is missing."""
+    digest = read_cell(directory).parent
+    if digest is None:
+        return None
+    deadline = time.monotonic() + _LATE_SECONDS
+    while (status := read_status(cell_dir(directory.runs_dir, digest))).state != "done":
+        if status.state in ("failed", "interrupted") or time.monotonic() >= deadline:
+            return status
+        time.sleep(_POLL_SECONDS)
+    return None
+
+
 def end_code(directory: CellDir) -> int:
     """Return the exit code of a cell whose job has ended, by what is on disk."""
     status = read_status(directory)
     if status.state == "done":
         return 0
+    if status.state == "blocked":
+        return EXIT_BLOCKED
     if status.state in ("failed", "interrupted") and status.exit_code is not None:
         return status.exit_code
     return EXIT_LOST

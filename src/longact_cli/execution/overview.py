@@ -1,6 +1,6 @@
 """The state of every cell of a store, read from disk, and one of them by name."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -8,6 +8,10 @@ from typing import NamedTuple
 
 from longact_cli.cells import CellDir, Status, list_cells, peek_status
 from longact_cli.errors import ConfigError, NotFoundError
+from longact_cli.execution.cancelled import CellsCancelled
+from longact_cli.execution.failures import cancelled
+from longact_cli.execution.job import read_job
+from longact_cli.execution.slurm_queue import waiting_reasons
 from longact_cli.files import read_json
 from longact_cli.holding import is_held
 from longact_cli.tracking.plans import is_plan_held, read_plans
@@ -17,12 +21,13 @@ _SHOWN = 5
 
 
 class Row(NamedTuple):
-    """One cell of a store."""
+    """One cell of a store; `queued`: it waits in a cluster's queue."""
 
     digest: str
     label: str
     status: Status
     directory: CellDir
+    queued: bool = False
 
 
 def overview(runs_dir: Path) -> tuple[Row, ...]:
@@ -30,12 +35,31 @@ def overview(runs_dir: Path) -> tuple[Row, ...]:
 
     Results are not checked: a store of thousands of cells answers at once.
     """
+    called_off = CellsCancelled(runs_dir).names()
     rows: list[Row] = []
     for directory in list_cells(runs_dir):
         cell = read_json(directory.path / "cell.json")
         if cell is not None:
-            rows.append(Row(cell["digest"], cell["label"], current_status(directory), directory))
-    return tuple(sorted(rows, key=lambda row: row.label))
+            status = current_status(directory)
+            if status.state == "pending" and directory.path.name in called_off:
+                status = cancelled(status)
+            rows.append(Row(cell["digest"], cell["label"], status, directory))
+    return tuple(sorted(_with_queue(rows), key=lambda row: row.label))
+
+
+def _with_queue(rows: Sequence[Row]) -> Iterator[Row]:
+    """Say of each cell that waits in Slurm's queue why it does, in Slurm's own word."""
+    waiting = [row for row in rows if row.status.state == "pending"]
+    records = {row.digest: read_job(row.directory) for row in waiting}
+    jobs = {digest: record.job for digest, record in records.items() if record is not None}
+    reasons = (waiting_reasons() if jobs else None) or {}
+    for row in rows:
+        reason = reasons.get(jobs.get(row.digest, ""))
+        if reason is None:
+            yield row
+            continue
+        text = f"in Slurm's queue as {jobs[row.digest]}: {reason}"
+        yield row._replace(status=replace(row.status, error=text), queued=True)
 
 
 def current_status(directory: CellDir) -> Status:
@@ -47,8 +71,8 @@ def current_status(directory: CellDir) -> Status:
 
 
 def at_work(runs_dir: Path, rows: Sequence[Row]) -> bool:
-    """Return whether a live process runs a cell or a plan of this store."""
-    if any(row.status.state == "running" for row in rows):
+    """Return whether a process runs a cell or a plan of this store, or a cluster will."""
+    if any(row.status.state == "running" or row.queued for row in rows):
         return True
     return any(is_plan_held(runs_dir, plan.digest) for plan in read_plans(runs_dir))
 

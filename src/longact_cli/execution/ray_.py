@@ -16,6 +16,7 @@ from typing import Any, cast
 from longact_cli.cells import CellDir, read_cell
 from longact_cli.config.schema import ExecutorConfig
 from longact_cli.errors import PrerequisiteError
+from longact_cli.execution.base import HandOver
 from longact_cli.execution.job import CellProcess, JobRecord, end_code, read_job, write_job
 
 _NAME = "ray"
@@ -91,6 +92,7 @@ class RayExecutor:
     """Hands cells to Ray; `workers` of them run or wait for resources."""
 
     name = _NAME
+    chains = False
 
     def __init__(self, config: ExecutorConfig) -> None:
         """Connect to `config.address`, or start Ray on this machine's loopback address.
@@ -137,9 +139,9 @@ class RayExecutor:
         write_job(directory, JobRecord(_NAME, name))
         return RayHandle(directory, actor)
 
-    def start_together(self, directories: Sequence[CellDir]) -> Sequence[RayHandle]:
+    def start_together(self, cells: Sequence[HandOver]) -> Sequence[RayHandle]:
         """Hand several cells over."""
-        return [self.start(directory) for directory in directories]
+        return [self.start(cell.directory) for cell in cells]
 
     def attach(self, directory: CellDir) -> RayHandle | None:
         """Return the handle of a cell whose actor still waits or runs."""

@@ -2,10 +2,9 @@
 
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 from longact_cli.cells import (
     CellDir,
@@ -17,9 +16,18 @@ from longact_cli.cells import (
     read_status,
     write_status,
 )
-from longact_cli.execution.base import EXIT_HELD, DetachedExecutor, Executor, Handle
+from longact_cli.execution.base import (
+    EXIT_BLOCKED,
+    EXIT_HELD,
+    DetachedExecutor,
+    Executor,
+    Handle,
+    HandOver,
+)
 from longact_cli.execution.cancelled import CellsCancelled
-from longact_cli.execution.failures import TRANSIENT, cancelled, ended, memory_hint
+from longact_cli.execution.failures import blocked, cancelled, ended
+from longact_cli.execution.listener import Listener
+from longact_cli.execution.retries import Retries
 from longact_cli.holding import Holders
 from longact_cli.plan import Cell, Plan
 
@@ -28,19 +36,8 @@ _POLL_SECONDS = 0.1
 _FIRST_POLL_SECONDS = 0.002
 _DETACHED_POLL_SECONDS = 1.0
 _GRACE_SECONDS = 30.0
-# Being preempted is a cluster's daily business; only a mistake makes it this often.
-_MOST_PREEMPTIONS = 20
-_AFTER_PREEMPTION_SECONDS = 10.0
-
-
-class Listener(Protocol):
-    """Is told what happens to the cells; must not raise."""
-
-    def changed(self, cell: Cell, status: Status) -> None:
-        """Take note that a cell has a new state."""
-
-    def tick(self, running: Sequence[Cell]) -> None:
-        """Use a moment while cells run, a few times each second."""
+# A cluster that has no room is asked again after this long.
+_NO_ROOM_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -99,6 +96,9 @@ class Runner:
         self._runs_dir = runs_dir
         self._executor = executor
         self._detached = executor if isinstance(executor, DetachedExecutor) else None
+        # With fail-fast nothing may start after a failure, so nothing is handed over before.
+        chains = self._detached is not None and self._detached.chains
+        self._chains = chains and not options.fail_fast
         self._listeners = listeners
         self._options = options
         self._cells = {cell.digest: cell for cell in plan.cells}
@@ -108,8 +108,7 @@ class Runner:
         self._holders = Holders()
         self._cancelled = CellsCancelled(runs_dir)
         self._look_again = 0.0
-        self._tried_again: dict[str, int] = {}
-        self._not_before: dict[str, float] = {}
+        self._retries = Retries(options.retries)
         self._stopping = False
         # A cluster's queue is asked at its own pace.
         self._shortest = _DETACHED_POLL_SECONDS if self._detached else _FIRST_POLL_SECONDS
@@ -182,7 +181,7 @@ class Runner:
                 self._set(cell, cancelled(known))
 
     def _start_ready(self) -> None:
-        ready: list[Cell] = []
+        ready: dict[str, Cell] = {}
         for cell in self._plan.cells:
             if self._states[cell.digest] != "pending" or cell.digest in self._handles:
                 continue
@@ -190,11 +189,22 @@ class Runner:
             if cell.digest in self._elsewhere:
                 self._adopt(cell)
             elif parent in ("failed", "blocked", "interrupted"):
-                self._set(cell, Status("blocked", error="its training did not finish"))
-            elif parent == "done" and len(self._handles) + len(ready) < self._executor.slots:
-                if self._may_start(cell):
-                    ready.append(cell)
-        self._start(ready)
+                self._block(cell)
+            elif parent == "done" or self._is_handed_over(cell.parent, ready):
+                full = len(self._handles) + len(ready) >= self._executor.slots
+                if (self._chains or not full) and self._may_start(cell):
+                    ready[cell.digest] = cell
+        self._start(list(ready.values()))
+
+    def _is_handed_over(self, parent: str | None, ready: Mapping[str, Cell]) -> bool:
+        """Return whether a cell may wait in the cluster's queue for its training."""
+        return self._chains and (parent in self._handles or parent in ready)
+
+    def _block(self, cell: Cell) -> None:
+        assert cell.parent is not None
+        training = read_status(cell_dir(self._runs_dir, cell.parent))
+        attempt = read_status(self._directory(cell)).attempt
+        self._set(cell, blocked(Status("blocked", attempt), training))
 
     def _adopt(self, cell: Cell) -> None:
         """Take over a cell that another process ran, once that process has let go of it."""
@@ -207,13 +217,13 @@ class Runner:
             self._take(cell, status)
 
     def _take(self, cell: Cell, status: Status) -> None:
-        """Accept the end that another process has written."""
+        """Accept a state that is written already."""
         self._states[cell.digest] = status.state
         self._tell(cell, status)
 
     def _may_start(self, cell: Cell) -> bool:
         """Return whether a cell is to be started here and now; take note of who else has it."""
-        if time.monotonic() < self._not_before.get(cell.digest, 0.0):
+        if not self._retries.due(cell):
             return False
         directory = self._directory(cell)
         if self._holders.is_held(directory):
@@ -228,19 +238,30 @@ class Runner:
     def _start(self, cells: Sequence[Cell]) -> None:
         if not cells:
             return
-        directories = [self._directory(cell) for cell in cells]
-        for cell, directory in zip(cells, directories, strict=True):
+        before = [read_status(self._directory(cell)) for cell in cells]
+        for cell, known in zip(cells, before, strict=True):
+            directory = self._directory(cell)
             directory.progress.unlink(missing_ok=True)
-            known = read_status(directory)
             started = Status("pending", attempt=known.attempt + 1, retries=known.retries)
             if self._detached is None:
                 started = replace(started, state="running", started=time.time())
             self._set(cell, started)
             if self._detached is None:
                 self._handles[cell.digest] = self._executor.start(directory)
-        if self._detached is not None:
-            handles = self._detached.start_together(directories)
-            self._handles |= {c.digest: h for c, h in zip(cells, handles, strict=True)}
+        if self._detached is None:
+            return
+        handles = self._detached.start_together([self._hand_over(cell) for cell in cells])
+        for cell, known, handle in zip(cells, before, handles, strict=True):
+            if handle is not None:
+                self._handles[cell.digest] = handle
+                continue
+            write_status(self._directory(cell), known)
+            self._retries.put_off(cell, _NO_ROOM_SECONDS)
+
+    def _hand_over(self, cell: Cell) -> HandOver:
+        waits = cell.parent is not None and self._states.get(cell.parent, "done") != "done"
+        after = cell_dir(self._runs_dir, cell.parent) if cell.parent and waits else None
+        return HandOver(self._directory(cell), after)
 
     def _collect(self, digest: str) -> None:
         code = self._handles[digest].poll()
@@ -253,6 +274,10 @@ class Runner:
         if code == EXIT_HELD:
             self._states[digest] = "pending"
             self._elsewhere.add(digest)
+            return
+        if code == EXIT_BLOCKED and self._states.get(cell.parent or "") != "done":
+            # What becomes of its training decides what becomes of it.
+            self._states[digest] = "pending"
             return
         self._finish(cell, ended(read_status(self._directory(cell)), code))
 
@@ -273,31 +298,11 @@ class Runner:
     def _after_failure(self, cell: Cell, status: Status) -> Status:
         if self._directory(cell).path.name in self._cancelled.names():
             return cancelled(status)
-        if status.state == "interrupted":
-            # Somebody has asked its process to end, but nobody has called the cell off.
-            status = replace(status, failure="signal")
-        if status.failure == "oom":
-            return replace(status, error=f"{memory_hint(cell.stage, cell.config)} [{status.error}]")
-        tried = self._tried_again.get(cell.digest, 0)
-        most = self._options.retries
-        if status.failure == "preempted" and most > 0:
-            most = max(most, _MOST_PREEMPTIONS)
-            # A cluster needs a moment to notice that a node is gone.
-            self._not_before[cell.digest] = time.monotonic() + _AFTER_PREEMPTION_SECONDS
-        if status.failure not in TRANSIENT or tried >= most or self._stopping:
-            return status
-        self._tried_again[cell.digest] = tried + 1
-        return replace(
-            status,
-            state="pending",
-            error=f"{status.error}; trying again ({tried + 1} of {most})",
-            retries=(*status.retries, str(status.failure)),
-        )
+        return self._retries.after_failure(cell, status, last=self._stopping)
 
     def _set(self, cell: Cell, status: Status) -> None:
-        self._states[cell.digest] = status.state
         write_status(self._directory(cell), status)
-        self._tell(cell, status)
+        self._take(cell, status)
 
     def _tell(self, cell: Cell, status: Status) -> None:
         self._pause = self._shortest
@@ -305,7 +310,9 @@ class Runner:
             listener.changed(cell, status)
 
     def _tick(self) -> None:
-        running = [self._cells[digest] for digest in self._handles]
+        running = [
+            self._cells[digest] for digest in self._handles if self._states[digest] == "running"
+        ]
         for listener in self._listeners:
             listener.tick(running)
 

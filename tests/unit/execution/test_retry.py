@@ -13,6 +13,7 @@ from longact_cli.config.compose import compose, parse
 from longact_cli.controls import plan_sweep, plan_train
 from longact_cli.errors import ConfigError, PrerequisiteError
 from longact_cli.execution import choose
+from longact_cli.execution.base import HandOver
 from longact_cli.execution.cancel import cancel
 from longact_cli.execution.cancelled import CellsCancelled
 from longact_cli.execution.job import CellProcess, JobRecord, end_code, write_job
@@ -133,6 +134,7 @@ class Cluster:
 
     name = "cluster"
     outlives = True
+    chains = False
     slots = 8
 
     def __init__(self, body="pass"):
@@ -141,13 +143,13 @@ class Cluster:
         self.batches = []
 
     def start(self, directory):
-        return self.start_together([directory])[0]
+        return self.start_together([HandOver(directory)])[0]
 
-    def start_together(self, directories):
-        self.batches.append(len(directories))
-        for directory in directories:
-            self.jobs[directory.path] = self.script.start(directory)
-        return [self.jobs[directory.path] for directory in directories]
+    def start_together(self, cells):
+        self.batches.append(len(cells))
+        for cell in cells:
+            self.jobs[cell.directory.path] = self.script.start(cell.directory)
+        return [self.jobs[cell.directory.path] for cell in cells]
 
     def attach(self, directory):
         handle = self.jobs.get(directory.path)

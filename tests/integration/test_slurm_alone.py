@@ -1,0 +1,107 @@
+"""A sweep on a real Slurm that goes on, and ends, without the command that submitted it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import slurm_cluster
+from chaos.harness import ENVIRONMENT, MICRO, Sweep, kill, tracked, wait_for
+from integration.cluster_runs import wait_until, whole_checkpoints
+from longact_cli.cells import list_cells, peek_status
+from longact_cli.execution.choose import missing
+from longact_cli.files import read_json
+
+_REASON = slurm_cluster.missing() or missing("slurm")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(_REASON), reason=str(_REASON))]
+SLURM = ("executor=slurm", "executor.gpus_per_cell=0", "executor.threads_per_worker=1")
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    with slurm_cluster.slurm_cluster(tmp_path_factory.mktemp("slurm")) as environment:
+        yield {**ENVIRONMENT, **environment}
+
+
+def sweep_on(folder, environment, *more):
+    return Sweep(folder, ["-m", "longact_cli", *MICRO, *SLURM, *more], "micro", environment)
+
+
+def ask(cluster, *command):
+    done = subprocess.run(command, env=cluster, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def queue(cluster):
+    return ask(cluster, "squeue", "--me", "--noheader", "--array", "--format=%i %r %E")
+
+
+def submit_and_die(sweep, cluster):
+    """Start the command; kill it as soon as the jobs wait for each other."""
+    process = sweep.start()
+    # Once released, a job that waits for its training has the reason `Dependency`.
+    assert wait_for(lambda: " Dependency afterany" in queue(cluster), process)
+    kill(process)
+
+
+def states(sweep):
+    """Return stage (and arm) and status of each cell."""
+    found = {}
+    for directory in list_cells(sweep.runs):
+        cell = read_json(directory.path / "cell.json")
+        found[cell["stage"], cell["arm"]] = peek_status(directory)
+    return found
+
+
+def submissions(sweep):
+    return len(list(sweep.runs.glob("slurm/*/*_submission.sh")))
+
+
+def test_a_sweep_ends_without_its_command_and_although_its_training_is_requeued(tmp_path, cluster):
+    sweep = sweep_on(tmp_path / "slurm", cluster)
+    submit_and_die(sweep, cluster)
+    wait_until(lambda: whole_checkpoints(sweep.folder) >= 2)
+    training = json.loads((sweep.cell("train").job).read_text())["job"]
+    ask(cluster, "scontrol", "requeue", training)
+    wait_until(lambda: not queue(cluster))
+    found = states(sweep)
+    assert {status.state for status in found.values()} == {"done"}
+    assert found["train", "salient"].retries == ("preempted",)
+    assert (found["eval", "salient"].attempt, found["eval", "salient"].exit_code) == (1, 0)
+    printed = sweep.finish()
+    assert "all 3 cells are finished; nothing to run" in printed
+    assert submissions(sweep) == 1
+    assert set(tracked(sweep.runs).values()) == {1}
+    assert len(tracked(sweep.runs)) == 3
+    local = Sweep(tmp_path / "local", ["-m", "longact_cli", *MICRO], "micro")
+    local.finish()
+    assert sweep.tables() == local.tables() != {}
+
+
+def test_an_evaluation_whose_training_fails_is_not_run_and_runs_later(tmp_path, cluster):
+    sweep = sweep_on(tmp_path, cluster)
+    command = [sys.executable, *sweep.command, "--dry-run", "--json"]
+    listed = subprocess.run(
+        command, cwd=tmp_path, env=cluster, capture_output=True, text=True, check=True
+    )
+    rows = [json.loads(line) for line in listed.stdout.splitlines()]
+    (digest,) = [row["digest"] for row in rows if row.get("stage") == "train"]
+    obstacle = sweep.runs / "cells" / digest[:12] / "checkpoints"
+    obstacle.parent.mkdir(parents=True)
+    obstacle.write_text("a file where a folder must be")
+    submit_and_die(sweep, cluster)
+    wait_until(lambda: not queue(cluster))
+    found = states(sweep)
+    assert found["train", "salient"].state == "failed"
+    assert found["eval", "base"].state == "done"
+    evaluation = found["eval", "salient"]
+    assert (evaluation.state, evaluation.attempt) == ("blocked", 0)
+    shown = ask(
+        cluster, sys.executable, "-m", "longact_cli", "status", "--runs-dir", str(sweep.runs)
+    )
+    assert "its training did not finish: fix the cause" in shown
+    obstacle.unlink()
+    sweep.command.append("--retry-failed")
+    sweep.finish()
+    assert {status.state for status in states(sweep).values()} == {"done"}
