@@ -37,6 +37,10 @@ class CellHeldError(LongActError):
     """A cell is being run by another live process."""
 
 
+class DamagedFileError(LongActError):
+    """A file of a store holds something else than was once written to it."""
+
+
 class CellStoppedError(LongActError):
     """A cell was asked to stop and has; it can go on from there."""
 

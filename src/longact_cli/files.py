@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from longact_cli.errors import DamagedFileError
+
 _CHUNK = 1 << 20
 
 
@@ -55,14 +57,23 @@ def append_lines(path: Path, values: Iterable[Any]) -> None:
 
 
 def read_lines(path: Path) -> Iterator[Any]:
-    """Yield the JSON value of each whole line; a torn last line (a crash) is left out."""
+    """Yield the JSON value of each whole line; a torn last line (a crash) is left out.
+
+    Raises:
+        DamagedFileError: Another line is not JSON.
+    """
     if not path.exists():
         return
     with path.open(encoding="utf-8") as stream:
-        for line in stream:
-            if not line.endswith("\n"):
-                return
-            yield json.loads(line)
+        try:
+            for line in stream:
+                if not line.endswith("\n"):
+                    return
+                yield json.loads(line)
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise DamagedFileError(
+                f"{path} is damaged ({error}); remove it and run the same command again"
+            ) from None
 
 
 def sha256_file(path: Path) -> str:

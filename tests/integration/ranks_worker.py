@@ -11,19 +11,22 @@ import hashlib
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 import torch.distributed as dist
 from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedType
 from safetensors.torch import save_file
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from integration.training_helpers import cell
 from longact_cli.config.schema import ParallelConfig, RunConfig
+from longact_cli.files import write_json
 from longact_cli.masking.processes import full_tensor
 from longact_cli.training import train as training
 from longact_cli.training import trainers
+from longact_cli.training.stopping import StopCallback
 from longact_cli.training.trainers import build_grpo
 
 SHARDINGS = ("ddp", "fsdp2")
@@ -166,6 +169,22 @@ def train(config: RunConfig, folder: Path) -> None:
     wait()
 
 
+def stops(out: Path) -> None:
+    """Ask the callback of every process about a marker that only one of them sees."""
+    state = TrainerState(global_step=2, max_steps=4)
+    arguments = SimpleNamespace(world_size=2, process_index=rank(), device=torch.device("cpu"))
+    told = {}
+    for sees in (0, 1):
+        folder = out / f"{sees}-{rank()}"
+        folder.mkdir(parents=True)
+        if rank() == sees:
+            (folder / "STOP").touch()
+        control = TrainerControl()
+        StopCallback(folder, every=2).on_step_end(arguments, state, control)
+        told[f"seen by rank {sees}"] = control.should_training_stop
+    write_json(out / f"rank{rank()}.json", told)
+
+
 def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
@@ -179,6 +198,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     start_point, results = Path(sys.argv[1]), Path(sys.argv[2])
     train(RunConfig.model_validate_json(sys.argv[3]), results / "undisturbed")
+    stops(results / "stops")
     for kind in SHARDINGS:
         AcceleratorState._reset_state(reset_partial_state=True)
         if kind == "fsdp2":

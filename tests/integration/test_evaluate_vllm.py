@@ -13,7 +13,9 @@ from integration.wide_heads import write_wide_twin
 from longact_cli.config.schema import BenchmarkConfig, ModelConfig
 from longact_cli.evaluation.evaluate import evaluate
 from longact_cli.evaluation.vllm_cpu import vllm_version
+from longact_cli.models.loading import load_tokenizer
 from longact_cli.models.micro import micro_checkpoint_path
+from longact_cli.training.data import GeneratedPrompts, PromptMixture
 
 # An interpreter with vLLM, where the tests' own has none: the CPU wheel brings its own torch.
 PYTHON = os.environ.get("LONGACT_VLLM_PYTHON") or (sys.executable if vllm_version() else None)
@@ -26,6 +28,8 @@ TRAIN = [
     "algorithm.mask_truncated_completions=false", "data.context_lengths=[256]",
     "model.max_context=512",
 ]  # fmt: skip
+# Tokens of a block of vLLM's cache on a CPU.
+BLOCK = 128
 EVALUATE = """
 import os, signal, sys
 from pathlib import Path
@@ -130,9 +134,17 @@ def test_yarn_stretches_positions_on_both_backends_alike(tmp_path):
     reason="vLLM is not installed; set LONGACT_VLLM_PYTHON to an interpreter that has it and TRL",
 )
 def test_training_generates_with_the_weights_of_the_trainer(tmp_path):
+    """Also that a group pays for its prompt once, and that no hit is older than the weights."""
     checkpoint = write_wide_twin(micro_checkpoint_path(), tmp_path / "micro")
+    tokenizer = load_tokenizer(str(checkpoint))
+    mixture = PromptMixture(("niah_single_1", "niah_multikey_2"), (420,), False, 0, 500)
+    source = GeneratedPrompts(mixture, tokenizer=tokenizer)
+    prompts = [source.row(index, at=0)["prompt"] for index in (0, 1)]
+    rows = [json.dumps({"prompt": prompt, "answer": "7"}) for prompt in prompts]
+    (tmp_path / "two.jsonl").write_text("\n".join(rows) + "\n", "utf-8")
+    data = [f"data.path={tmp_path}/two.jsonl", "data.chat_template=false"]
     done = subprocess.run(
-        [PYTHON, "-m", "longact_cli", "train", "--model", str(checkpoint), *TRAIN],
+        [PYTHON, "-m", "longact_cli", "train", "--model", str(checkpoint), *TRAIN, *data],
         env={**os.environ, "PYTHONPATH": str(SOURCES), "VLLM_CPU_KVCACHE_SPACE": "1"},
         cwd=tmp_path,
         check=False,
@@ -147,3 +159,15 @@ def test_training_generates_with_the_weights_of_the_trainer(tmp_path):
     differences = [row["value"] for row in rows if row["name"] == name]
     assert len(differences) == 3
     assert max(differences) < 0.02  # with the weights of the start it grows from step to step
+    queries, hits = (
+        [row["value"] for row in rows if row["name"] == f"sampling/prefix_cache_{name}"]
+        for name in ("queries", "hits")
+    )
+    # Every rollout has the same two prompts, so a cache that outlived the weights would serve all
+    # four requests of a group from the second rollout on, not three.
+    assert queries == [queries[0]] * 3
+    assert hits == [hits[0]] * 3
+    lengths = [len(tokenizer(prompt)["input_ids"]) for prompt in prompts]
+    assert queries[0] == 4 * sum(lengths)
+    # Whole blocks only, and never the last token: it gives the first one of the answer.
+    assert hits[0] == 3 * sum((length - 1) // BLOCK * BLOCK for length in lengths) > 0

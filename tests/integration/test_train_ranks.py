@@ -172,7 +172,18 @@ def wait_for(reached, seconds: float = 300.0) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_cell_takes_its_processes_along_and_ends_as_if_undisturbed(
+def test_all_processes_do_what_the_first_one_sees_of_a_stop(trained: Path) -> None:
+    """The marker is there for one of the two alone, as if it appeared between their looks."""
+    told = [read_json(trained / "stops" / f"rank{rank}.json") for rank in (0, 1)]
+    assert told == [{"seen by rank 0": True, "seen by rank 1": False}] * 2
+
+
+def last_step(folder: Path) -> int:
+    return max((row["step"] for row in read_lines(folder / "metrics.jsonl")), default=0)
+
+
+@pytest.mark.slow
+def test_a_cell_that_was_killed_and_then_told_to_stop_ends_as_if_undisturbed(
     trained: Path, tmp_path: Path
 ) -> None:
     runs = tmp_path / "runs"
@@ -187,9 +198,24 @@ def test_a_killed_cell_takes_its_processes_along_and_ends_as_if_undisturbed(
         printed = first.communicate()[0]
     assert first.returncode == 1, printed
     assert read_status(directory).state == "failed"
-    with longact(runs) as second:
+
+    with longact(runs, "algorithm.checkpoint_every=6") as second:
+        wait_for(lambda: last_step(directory.path) > 2 and processes(" _rank ", name))
+        for rank in processes(" _rank ", name):
+            # As a cluster does, which signals every process of a job.
+            os.kill(rank, signal.SIGTERM)
+        second.terminate()
         printed = second.communicate()[0]
-    assert second.returncode == 0, printed
+    assert second.returncode == 130, printed
+    status = read_status(directory)
+    assert status.state == "interrupted"
+    assert status.error == f"stopped with a checkpoint at step {last_step(directory.path)} of 6"
+    assert 2 < last_step(directory.path) < 6
+    assert is_complete(directory.path / "checkpoints" / f"checkpoint-{last_step(directory.path)}")
+
+    with longact(runs) as third:
+        printed = third.communicate()[0]
+    assert third.returncode == 0, printed
     assert read_json(directory.provenance)["steps"] == 6
     ours, theirs = (
         load_file(folder / "model" / "model.safetensors")

@@ -353,6 +353,49 @@ def test_two_processes_may_open_a_new_store_at_once(tmp_path: Path):
     assert list_studies(uri) == ("study",)
 
 
+TWO_WRITERS = """
+import sys, time
+from pathlib import Path
+from longact_cli.cells import list_cells, read_cell
+from longact_cli.plan import Plan
+from longact_cli.tracking.store import open_store
+
+runs_dir, uri, me, other = Path(sys.argv[1]), *sys.argv[2:5]
+found = [(read_cell(directory), directory) for directory in list_cells(runs_dir)]
+plan = Plan("study", tuple(cell for cell, _ in found))
+store = open_store(uri, runs_dir=runs_dir, study="study")
+for cell, directory in found:
+    run = store.start_plan(plan, "longact ablate")
+    (runs_dir / f"{me} {cell.digest}").touch()
+    until = time.monotonic() + 20
+    while not (runs_dir / f"{other} {cell.digest}").exists() and time.monotonic() < until:
+        time.sleep(0.0002)
+    store.sync_cell(cell, directory, parent_run=run)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_may_record_the_same_runs_at_once(tracked_runs):
+    runs_dir, uri = tracked_runs
+    seeds = range(4)
+    for seed in seeds:
+        _, evaluation = pair(Setting("salient", 0.3, seed, 0.7))
+        write_cell(runs_dir, evaluation, 0.7)
+    command = [sys.executable, "-c", TWO_WRITERS, str(runs_dir), uri]
+    started = [
+        subprocess.Popen([*command, me, other], stderr=subprocess.PIPE)
+        for me, other in (("one", "two"), ("two", "one"))
+    ]
+    assert [(process.communicate()[1], process.returncode) for process in started] == [(b"", 0)] * 2
+    client, runs = _runs(uri)
+    assert [run.info.status for run in runs] == ["FINISHED"] * len(seeds)
+    for run in runs:
+        assert len(run.data.params) > 20
+        for name in run.data.metrics:
+            assert len(client.get_metric_history(run.info.run_id, name)) == 1
+    assert len(read_study(uri, "study")) == len(seeds)
+
+
 def test_a_database_whose_creation_was_cut_off_is_created_anew(tmp_path, empty_database):
     (tmp_path / ".mlflow.db.new").write_bytes(empty_database.read_bytes()[:40_000])
     uri = f"sqlite:///{tmp_path}/mlflow.db"

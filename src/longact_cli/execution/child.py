@@ -154,14 +154,14 @@ def _train(cell: Cell, directory: CellDir, progress: "ProgressWriter") -> None:
     start = StartPoint.of(cell.config, directory.path)
     write_provenance(directory, checkpoint=start.checkpoint)
     processes = cell.config.parallel.processes
-    with rollout_server(cell.config, directory, checkpoint=start.checkpoint):
+    server = rollout_server(cell.config, directory, checkpoint=start.checkpoint)
+    with server, stoppable(directory.path):
         if limit_gpus(processes):
             launch_ranks(
                 directory, processes=processes, checkpoint=start.checkpoint, resume=start.resume
             )
             return
-        with stoppable(directory.path):
-            result = train_share(cell.config, out=directory.path, start=start, progress=progress)
+        result = train_share(cell.config, out=directory.path, start=start, progress=progress)
     add_provenance(directory, **result._asdict())
 
 

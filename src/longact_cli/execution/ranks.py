@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from longact_cli.cells import CellDir, read_cell
-from longact_cli.errors import CellFailedError, LongActError
+from longact_cli.errors import CellFailedError, CellStoppedError, LongActError
 from longact_cli.execution.imports import import_for
 from longact_cli.execution.leash import die_with
 from longact_cli.execution.provenance import add_provenance
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from torch.distributed.launcher.api import LaunchConfig
 
 _PARENT = "LONGACT_CELL_PROCESS"
-_SHUTDOWN_SECONDS = 10
+# A process of the cell ignores SIGTERM, with which torch's launcher begins.
+_SHUTDOWN_SECONDS = 1
+# All but SIGTERM, which the cell turns into a stop with a checkpoint.
+_LAUNCHER_SIGNALS = "SIGINT,SIGHUP,SIGQUIT"
 # Signals that nobody else's end causes: a process that lost another one may abort.
 _FATAL = (signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
 
@@ -65,6 +68,7 @@ def launch_ranks(
 
     Raises:
         RanksFailedError: One of them failed; the error is that of the first.
+        CellStoppedError: They were asked to stop and have saved a checkpoint.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -85,10 +89,14 @@ def launch_ranks(
         # The launcher has stopped the ranks; this process ends as it would have without them.
         signal.signal(caught.sigval, signal.SIG_DFL)
         os.kill(os.getpid(), caught.sigval)
+    for stopped in read_failures(directory):
+        raise CellStoppedError(stopped.message)
 
 
 def run_rank(directory: CellDir, *, checkpoint: str, resume: Path | None) -> None:
     """Do one process's share of the cell in `directory`; does not return where it fails."""
+    # A cluster may tell every process of a job to end; when they do is up to the cell's process.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     die_with(int(os.environ[_PARENT]))
     rank = int(os.environ["RANK"])
     if rank == 0:
@@ -96,6 +104,11 @@ def run_rank(directory: CellDir, *, checkpoint: str, resume: Path | None) -> Non
         logging.getLogger("longact_cli").setLevel(logging.INFO)
     try:
         _train_share(directory, checkpoint=checkpoint, resume=resume, first=rank == 0)
+    except CellStoppedError as error:
+        # An orderly end: others may still write to the checkpoint.
+        if rank == 0:
+            _tell(directory, RankFailure(rank, time.time(), str(error), error.exit_code))
+        _leave()
     except LongActError as error:
         _fail(directory, RankFailure(rank, time.time(), str(error), error.exit_code))
     except Exception as error:  # noqa: BLE001 - the boundary of the process: recorded, then failed
@@ -107,8 +120,6 @@ def run_rank(directory: CellDir, *, checkpoint: str, resume: Path | None) -> Non
 def _train_share(directory: CellDir, *, checkpoint: str, resume: Path | None, first: bool) -> None:
     cell = read_cell(directory)
     import_for(cell)
-    from accelerate import PartialState
-
     from longact_cli.execution.progress import ProgressWriter
     from longact_cli.training.train import StartPoint, train_share
 
@@ -120,6 +131,12 @@ def _train_share(directory: CellDir, *, checkpoint: str, resume: Path | None, fi
     )
     if first:
         add_provenance(directory, **result._asdict())
+    _leave()
+
+
+def _leave() -> None:
+    from accelerate import PartialState
+
     PartialState().destroy_process_group()
 
 
@@ -137,6 +154,7 @@ def _launch_config(processes: int, directory: CellDir, logs: str) -> "LaunchConf
         local_addr="localhost",
         max_restarts=0,
         shutdown_timeout=_SHUTDOWN_SECONDS,
+        signals_to_handle=_LAUNCHER_SIGNALS,
         logs_specs=DefaultLogsSpecs(log_dir=logs),
     )
 
@@ -147,12 +165,17 @@ def _failures(directory: CellDir) -> Path:
 
 def _fail(directory: CellDir, failure: RankFailure) -> NoReturn:
     """Leave the last words and end at once: an orderly end could wait for the other processes."""
-    line = " ".join(failure.message.split())
-    told = failure._replace(message=line)._asdict()
-    write_json(_failures(directory) / f"rank-{failure.rank}.json", told)
+    line = _tell(directory, failure)
     sys.stderr.write(f"error: {line}\n")
     sys.stderr.flush()
     os._exit(failure.exit_code)
+
+
+def _tell(directory: CellDir, failure: RankFailure) -> str:
+    line = " ".join(failure.message.split())
+    told = failure._replace(message=line)._asdict()
+    write_json(_failures(directory) / f"rank-{failure.rank}.json", told)
+    return line
 
 
 def read_failures(directory: CellDir) -> tuple[RankFailure, ...]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from longact_cli.errors import DamagedFileError
 from longact_cli.files import append_lines, read_lines
 
 _MEGABYTE = 1 << 20
@@ -39,7 +40,7 @@ def sampling(path: Path, *, seconds: float = _FIRST_SECONDS) -> Iterator[None]:
 
 
 def _sample(path: Path, seconds: float, stop: threading.Event) -> None:
-    with suppress(OSError):
+    with suppress(OSError, DamagedFileError):
         _drop_torn_line(path)
         started = time.monotonic()
         process = psutil.Process()

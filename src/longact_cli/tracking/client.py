@@ -3,9 +3,10 @@
 import logging
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ParamSpec
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
@@ -14,12 +15,17 @@ from sqlalchemy.exc import SQLAlchemyError
 from longact_cli.redaction import redact
 from longact_cli.tracking import TrackingError
 
-__all__ = ["connect", "create_database", "translated"]
+__all__ = ["connect", "create_database", "send", "translated"]
+
+Values = ParamSpec("Values")
 
 # SQLAlchemy's remarks around the database's own message.
 _NOISE = re.compile(
     r"\(raised as a result of [^)]*\) | \[(?:SQL|parameters): .*|\(Background on .*"
 )
+# How sqlite, PostgreSQL and MySQL say that a row is there already.
+_THERE_ALREADY = re.compile(r"UNIQUE constraint|duplicate (key|entry)", re.IGNORECASE)
+_TRIES = 5
 
 
 @contextmanager
@@ -37,6 +43,23 @@ def translated(uri: str) -> Iterator[None]:
             f"tracking at {redact(uri)} failed: {said}; results on disk are kept: "
             "`longact sync` copies them once it works again"
         ) from error
+
+
+def send(call: Callable[Values, None], *args: Values.args, **kwargs: Values.kwargs) -> None:
+    """Make a call of MLflow's client that stores values; another process may store the same ones.
+
+    MLflow looks which values are new and then inserts them. Where the other process comes in
+    between, the whole call fails; the next look finds what that one has stored.
+
+    Raises:
+        MlflowException: The call failed for another reason, or time after time.
+    """
+    for left in reversed(range(_TRIES)):
+        try:
+            return call(*args, **kwargs)
+        except MlflowException as error:
+            if not left or not _THERE_ALREADY.search(str(error)):
+                raise
 
 
 def connect(uri: str) -> MlflowClient:

@@ -13,7 +13,7 @@ from longact_cli.cells import (
     read_cell,
     read_status,
 )
-from longact_cli.errors import LongActError, NotFoundError
+from longact_cli.errors import DamagedFileError, LongActError, NotFoundError
 from longact_cli.holding import is_held
 from longact_cli.plan import Cell, Plan
 from longact_cli.tracking import PlanStatus, database_file
@@ -94,7 +94,12 @@ def replay(runs_dir: Path, uri: str, *, progress: Progress | None = None) -> Rep
         for task in study.tasks:
             directory = cell_dir(runs_dir, task.cell.digest)
             parent = runs[task.plan]
-            written += store.sync_cell(task.cell, directory, parent_run=parent, status=task.status)
+            try:
+                written += store.sync_cell(
+                    task.cell, directory, parent_run=parent, status=task.status
+                )
+            except DamagedFileError as error:
+                skipped.append(str(error))
             done += 1
             if progress is not None:
                 progress(done, total)

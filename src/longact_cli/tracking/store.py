@@ -15,7 +15,7 @@ from longact_cli.cells import CellDir, Status, read_status
 from longact_cli.plan import Cell, Plan
 from longact_cli.redaction import redact
 from longact_cli.tracking import PlanStatus, artifact_folder, database_file
-from longact_cli.tracking.client import connect, create_database, translated
+from longact_cli.tracking.client import connect, create_database, send, translated
 from longact_cli.tracking.records import AnalysisRecord, Unfinished
 from longact_cli.tracking.relocate import relocate
 from longact_cli.tracking.sync import (
@@ -176,7 +176,7 @@ class TrackingStore:
             "longact.command": record.command,
         }
         with translated(self._uri):
-            self._client.set_experiment_tag(self._experiment, "longact.kind", "analysis")
+            send(self._client.set_experiment_tag, self._experiment, "longact.kind", "analysis")
             run = self._find_or_create("longact.analysis", record.name, tags)
             run_id = str(run.info.run_id)
             self._send_tags(run, tags)
@@ -185,9 +185,8 @@ class TrackingStore:
             now = int(time.time() * 1000)
             points = [Metric(key, value, now, 0) for key, value in record.metrics.items()]
             while params or points:
-                self._client.log_batch(
-                    run_id, params=params[:_PARAMS_PER_CALL], metrics=points[:_METRICS_PER_CALL]
-                )
+                some, part = params[:_PARAMS_PER_CALL], points[:_METRICS_PER_CALL]
+                send(self._client.log_batch, run_id, params=some, metrics=part)
                 params, points = params[_PARAMS_PER_CALL:], points[_METRICS_PER_CALL:]
             self._client.log_artifacts(run_id, str(folder))
             self._client.set_terminated(run_id, "FINISHED")
@@ -204,7 +203,7 @@ class TrackingStore:
         self._send_files(run_id, cell, directory)
         used = dataset_input(cell, directory)
         if used is not None:
-            self._client.log_inputs(run_id, [used])
+            send(self._client.log_inputs, run_id, [used])
         mark = RunTag(_REPLICATED, replicated_mark(status))
         self._send_values(run, cell, directory, mark=mark)
         finished = None if status.finished is None else int(status.finished * 1000)
@@ -243,7 +242,7 @@ class TrackingStore:
         known = run.data.tags
         fresh = [RunTag(key, value) for key, value in tags.items() if known.get(key) != value]
         for part in _parts(fresh, _TAGS_PER_CALL):
-            self._client.log_batch(run.info.run_id, tags=part)
+            send(self._client.log_batch, run.info.run_id, tags=part)
             known |= {tag.key: tag.value for tag in part}
         return bool(fresh)
 
@@ -261,7 +260,7 @@ class TrackingStore:
             some, params = params[:_PARAMS_PER_CALL], params[_PARAMS_PER_CALL:]
             part, points = points[:_METRICS_PER_CALL], points[_METRICS_PER_CALL:]
             tags = [mark] if mark and not params and not points else []
-            self._client.log_batch(run_id, metrics=part, params=some, tags=tags)
+            send(self._client.log_batch, run_id, metrics=part, params=some, tags=tags)
             mark = None if tags else mark
             known |= {param.key: param.value for param in some}
             stored |= {(p.key, p.step): Stored(p.timestamp, p.value) for p in part}

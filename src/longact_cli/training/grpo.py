@@ -18,6 +18,7 @@ from longact_cli.config.algorithm import AlgorithmConfig
 from longact_cli.masking.schedule import MaskSchedule
 from longact_cli.training.data import PromptRow
 from longact_cli.training.dynamic_sampling import DynamicSampler, RefillPrompts, Scored
+from longact_cli.training.engine_cache import engine_cache
 from longact_cli.training.groups import whole_groups
 from longact_cli.training.masked import StepMask, fit_to_sharding
 from longact_cli.training.prefix_support import attention_window, refusal
@@ -71,6 +72,7 @@ class LongActGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         self.remove_callback(PrinterCallback)
         fit_to_sharding(self)
         self._share_passes()
+        self._engine_cache = engine_cache(self)
         self._selection = TokenSelection(
             algorithm, seed=self.args.seed, accelerator=self.accelerator
         )
@@ -106,7 +108,9 @@ class LongActGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log what the mask did beside the trainer's own metrics."""
+        """Log what the mask did, and the engine's cache, beside the trainer's own metrics."""
+        if self._engine_cache is not None:
+            logs |= self._engine_cache.take()
         super().log(self._step_mask.logs(logs), start_time)
 
     def create_model_card(self, *_: object, **__: object) -> None:

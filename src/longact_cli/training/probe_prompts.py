@@ -65,7 +65,9 @@ def read_prompts(path: Path, key: str = "mask.prompts_file") -> Sequence[str]:
     if not path.is_file():
         raise ConfigError(f"{key} is {path}; there is no such file")
     prompts = []
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
+    # What is not UTF-8 is not JSON either, and is named with its line.
+    text = path.read_text("utf-8", errors="replace")
+    for number, line in enumerate(text.splitlines(), start=1):
         try:
             prompts.append(str(json.loads(line)["prompt"]))
         except (json.JSONDecodeError, KeyError, TypeError):

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+import torch
+import torch.distributed as dist
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from longact_cli.errors import CellStoppedError
@@ -17,7 +19,8 @@ class StopCallback(TrainerCallback):  # type: ignore[misc]
     """Saves and ends the run once a stop was asked for.
 
     Only at a step at which a regular checkpoint could lie, so that the run that goes on is the one
-    that would have been. Several processes do not agree on the step: they go on until killed.
+    that would have been. Of several processes the first one looks, and the others do what it saw:
+    a stop that is asked for between two looks would otherwise end some and leave the rest waiting.
     """
 
     def __init__(self, out: Path, *, every: int) -> None:
@@ -30,11 +33,20 @@ class StopCallback(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         """Ask for a checkpoint and the end of the run."""
         last = state.global_step >= state.max_steps
-        if last or state.global_step % self._every or args.world_size > 1:
+        if last or state.global_step % self._every:
             return
-        if self._stop.exists():
+        if _seen_by_first(self._stop, args):
             control.should_save = True
             control.should_training_stop = True
+
+
+def _seen_by_first(marker: Path, args: TrainingArguments) -> bool:
+    """Return whether the marker is there, as the first process sees it; a collective call."""
+    if args.world_size == 1:
+        return marker.exists()
+    seen = torch.tensor([args.process_index == 0 and marker.exists()], device=args.device)
+    dist.broadcast(seen, src=0)
+    return bool(seen.item())
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
-from datasets.exceptions import DatasetNotFoundError
+from datasets.exceptions import DatasetsError
 from transformers import PreTrainedTokenizerBase
 
 from longact_cli.errors import ConfigError
@@ -100,8 +100,9 @@ class StoredPrompts:
 def _read(path: str, split: str) -> Sequence[Mapping[str, Any]]:
     try:
         dataset = _load(path, split)
-    except (OSError, ValueError, DatasetNotFoundError) as error:
-        reason = " ".join(str(error).split())
+    except (OSError, ValueError, DatasetsError) as error:
+        # The library's own words for a broken file are those of the cause.
+        reason = " ".join(str(error.__cause__ or error).split())
         raise ConfigError(
             f"data.path is '{path}' and cannot be read ({reason}); give a .jsonl file, or a "
             "dataset folder or hub id"

@@ -29,6 +29,7 @@ from longact_cli.training.callbacks import (
     read_position,
     rewind,
 )
+from longact_cli.training.checkpoint_pickles import without_code
 from longact_cli.training.checkpoints import (
     MarkerCallback,
     checkpoint_step,
@@ -133,6 +134,7 @@ def train_share(
 
     Raises:
         ConfigError: A setting does not fit the model, or another number of processes was started.
+        CellFailedError: The checkpoint holds more than numbers.
     """
     _check_processes(config.parallel.processes)
     checkpoint, resume = start
@@ -156,7 +158,8 @@ def train_share(
     )
     if progress is not None:
         trainer.add_callback(ProgressCallback(progress))
-    trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
+    with without_code(resume):
+        trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
     refuse_if_stopped(out, step=trainer.state.global_step, steps=config.algorithm.steps)
     weights = whole_weights(trainer)
     if trainer.is_world_process_zero():

@@ -231,3 +231,15 @@ def test_the_supervised_loss_is_the_sum_over_tokens_by_the_tokens_of_the_step() 
     assert "per_token_loss.sum() / torch.as_tensor(num_tokens).clamp(min=1)" in text, (
         f"the supervised loss is normalised differently: {SUPERVISED}"
     )
+
+
+def test_the_engine_inside_the_process_is_asked_at_one_place_and_emptied_with_new_weights() -> None:
+    from trl.generation.vllm_generation import VLLMGeneration
+
+    assert source(VLLMGeneration.generate).count("self.llm.generate(") == 1, (
+        "hits of the prefix cache are counted there: adapt training/engine_cache.py"
+    )
+    text = source(VLLMGeneration.sync_weights)
+    assert text.index("load_weights(") < text.index("self.llm.reset_prefix_cache()"), (
+        "the prefix cache would serve what older weights computed"
+    )
