@@ -87,6 +87,8 @@ def _batch_line(config: RunConfig) -> str:
         batch += " rollouts"
         size = algorithm.micro_batch(processes)
         share = f"micro-batches of {size}, {rollouts // processes // size} of them on each"
+        if algorithm.fills_tokens:
+            share = f"micro-batches of up to {algorithm.micro_batch_tokens} tokens"
     noun = "process" if processes == 1 else f"processes ({config.parallel.sharding})"
     return (
         f"batch of {config.model.name} with {algorithm.name}: {batch} a step; {processes} {noun}, "
