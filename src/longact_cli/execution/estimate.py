@@ -113,11 +113,13 @@ def _memory_line(config: RunConfig) -> Iterator[str]:
         sequence_tokens=max(config.data.context_lengths) + algorithm.max_completion_tokens,
         layout=Layout.of(config.parallel, config.vllm),
     )
+    waiting = f", {memory.gradients / 1e9:.1f} GB whole gradients" if memory.gradients else ""
     where = "on one device" if config.parallel.processes == 1 else "on each device"
     yield (
         f"memory of {config.model.name} with {algorithm.name}: about {memory.total / 1e9:.1f} GB "
         f"{where}, {memory.states / 1e9:.1f} GB of it weights, gradients and optimizer states, "
         f"{memory.activations / 1e9:.1f} GB activations, {memory.rollouts / 1e9:.1f} GB rollouts"
+        f"{waiting}"
     )
 
 

@@ -120,18 +120,21 @@ class LongActGRPOTrainer(ScoringTrainer):
 
     def _step_loss(self, model: Any, step: Batch) -> Tensor:
         """Return the loss of an optimizer step; only its last micro-batch still has a graph."""
-        plan = self._plan(step["prompt_ids"], step["prompt_mask"], step["completion_mask"])
-        self._parts = parts = divided(step, plan)
-        if self._algorithm.covariance != "none" and len(plan) > 1:
+        rows = self._divide(step["prompt_ids"], step["prompt_mask"], step["completion_mask"])
+        self._parts = parts = divided(step, rows)
+        if self._algorithm.covariance != "none" and len(rows) > 1:
             scores = self._log_probs_without_gradient(model, step, in_parts=True)
             (selected,) = self._select([step], [scores])
-            self._selected = tuple(selected[list(rows)] for rows in plan)
-        tokens = [int(part["completion_mask"].sum()) for part in parts]
-        weights = loss_weights(self.loss_type, rows=list(map(len, plan)), tokens=tokens)
+            self._selected = tuple(selected[list(part)] for part in rows)
+        weights = loss_weights(
+            self.loss_type,
+            rows=list(map(len, rows)),
+            tokens=[int(part["completion_mask"].sum()) for part in parts],
+        )
         metrics = StepMetrics(self)
         earlier = torch.zeros((), device=self.accelerator.device)
-        for self._part, (part, weight) in enumerate(zip(parts, weights, strict=True)):
-            last = self._part == len(parts) - 1
+        for index, (part, weight) in enumerate(zip(parts, weights, strict=True)):
+            self._part, last = index, index == len(parts) - 1
             # FSDP2 would keep whole gradients between micro-batches that it does not reduce.
             waits = not last and not self.is_fsdp_enabled
             with self.accelerator.no_sync(model) if waits else contextlib.nullcontext():

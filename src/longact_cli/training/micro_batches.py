@@ -15,7 +15,7 @@ from torch import Tensor
 from longact_cli.masking.tokens import prompt_keys
 
 Batch = Mapping[str, Tensor]
-Plan = tuple[tuple[int, ...], ...]
+Parts = tuple[tuple[int, ...], ...]
 """The rows of each micro-batch, in ascending order."""
 
 
@@ -47,9 +47,9 @@ def rollouts_of(
     return Rollouts(prompt_mask.bool().sum(dim=1).tolist(), ends.tolist(), groups)
 
 
-def plan_micro_batches(
+def divide_by_tokens(
     rollouts: Rollouts, budget: int, *, same_count: Callable[[int], int] = int
-) -> Plan:
+) -> Parts:
     """Return micro-batches of at most `budget` tokens; each row is in exactly one.
 
     A rollout above the budget goes alone. There are never more micro-batches than if single
@@ -88,11 +88,11 @@ def loss_weights(loss_type: str, *, rows: Sequence[int], tokens: Sequence[int]) 
     return [count / sum(rows) for count in rows]
 
 
-def divided(batch: Batch, plan: Plan) -> list[Batch]:
+def divided(batch: Batch, parts: Parts) -> list[Batch]:
     """Return the micro-batches; what has no rows, like the step's token count, stays whole."""
     return [
         {name: value[list(rows)] if value.dim() else value for name, value in batch.items()}
-        for rows in plan
+        for rows in parts
     ]
 
 

@@ -13,7 +13,7 @@ from trl import GRPOTrainer
 
 from longact_cli.config.algorithm import AlgorithmConfig
 from longact_cli.errors import ConfigError
-from longact_cli.training.micro_batches import Plan, plan_micro_batches, rollouts_of
+from longact_cli.training.micro_batches import Parts, divide_by_tokens, rollouts_of
 from longact_cli.training.prefix_support import attention_window, refusal
 from longact_cli.training.shared_prefix import Scores, add_prefix_scores, pack, shares_prompts
 
@@ -78,7 +78,7 @@ class ScoringTrainer(GRPOTrainer):  # type: ignore[misc]
         )
         return result
 
-    def _plan(self, prompt_ids: Tensor, prompt_mask: Tensor, completion_mask: Tensor) -> Plan:
+    def _divide(self, prompt_ids: Tensor, prompt_mask: Tensor, completion_mask: Tensor) -> Parts:
         """Return the micro-batches of these rollouts, as many as on every other process."""
         assert self._budget is not None
         share = self._shares and self._in_window(prompt_ids.shape[1] + completion_mask.shape[1])
@@ -89,7 +89,7 @@ class ScoringTrainer(GRPOTrainer):  # type: ignore[misc]
         )
         if max(map(sum, zip(*rollouts[:2], strict=True))) > self._budget:
             _say_over_budget(self._budget)
-        return plan_micro_batches(rollouts, self._budget, same_count=self._most_anywhere)
+        return divide_by_tokens(rollouts, self._budget, same_count=self._most_anywhere)
 
     def _most_anywhere(self, count: int) -> int:
         own = torch.tensor([count], device=self.accelerator.device)
@@ -98,18 +98,18 @@ class ScoringTrainer(GRPOTrainer):  # type: ignore[misc]
     def _score_in_parts(
         self, model: Any, input_ids: Tensor, attention_mask: Tensor, prompt: int, **keywords: Any
     ) -> Scored:
-        plan = self._plan(
+        parts = self._divide(
             input_ids[:, :prompt], attention_mask[:, :prompt], attention_mask[:, prompt:]
         )
         kept = input_ids.shape[1] - prompt
-        parts = [
+        scored = [
             self._get_per_token_logps_and_entropies(
                 model, input_ids[list(rows)], attention_mask[list(rows)], kept, **keywords
             )
-            for rows in plan
+            for rows in parts
         ]
-        order = torch.tensor([row for rows in plan for row in rows]).argsort()
-        log_probs, entropies, _ = zip(*parts, strict=True)
+        order = torch.tensor([row for rows in parts for row in rows]).argsort()
+        log_probs, entropies, _ = zip(*scored, strict=True)
         if not keywords.get("compute_entropy"):
             return torch.cat(log_probs)[order], None, None
         return torch.cat(log_probs)[order], torch.cat(entropies)[order], None
@@ -167,7 +167,9 @@ class ScoringTrainer(GRPOTrainer):  # type: ignore[misc]
     def _shares_prompts_of(self, input_ids: Tensor, attention_mask: Tensor, prompt: int) -> bool:
         if not self._shares or not self._in_window(input_ids.shape[1]):
             return False
-        return shares_prompts(input_ids[:, :prompt], attention_mask[:, :prompt])
+        # A budget counts what is packed: without padding, a prompt alone as well.
+        packs = self._budget is not None
+        return packs or shares_prompts(input_ids[:, :prompt], attention_mask[:, :prompt])
 
     def _in_window(self, tokens: int) -> bool:
         fits = self._window_tokens is None or tokens <= self._window_tokens

@@ -8,9 +8,9 @@ import torch
 
 from longact_cli.training.micro_batches import (
     Rollouts,
+    divide_by_tokens,
     divided,
     loss_weights,
-    plan_micro_batches,
     rollouts_of,
 )
 
@@ -51,25 +51,25 @@ def random_rollouts(seed: int) -> tuple[Rollouts, int]:
 @pytest.mark.parametrize("seed", range(60))
 def test_every_row_once_within_the_budget_and_never_more_than_first_fit(seed: int) -> None:
     rollouts, budget = random_rollouts(seed)
-    plan = plan_micro_batches(rollouts, budget)
-    assert sorted(row for part in plan for row in part) == list(range(len(rollouts.prompts)))
-    for part in plan:
+    parts = divide_by_tokens(rollouts, budget)
+    assert sorted(row for part in parts for row in part) == list(range(len(rollouts.prompts)))
+    for part in parts:
         assert tokens(rollouts, part) <= budget or len(part) == 1
         assert list(part) == sorted(part)
-    assert len(plan) <= first_fit_of_single_rows(rollouts, budget)
-    assert plan == plan_micro_batches(rollouts, budget)
+    assert len(parts) <= first_fit_of_single_rows(rollouts, budget)
+    assert parts == divide_by_tokens(rollouts, budget)
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_as_many_micro_batches_as_another_process_needs(seed: int) -> None:
     rollouts, budget = random_rollouts(seed)
     rows = len(rollouts.prompts)
-    alone = len(plan_micro_batches(rollouts, budget))
+    alone = len(divide_by_tokens(rollouts, budget))
     for wanted in {alone, min(alone + 1, rows), rows}:
-        plan = plan_micro_batches(rollouts, budget, same_count=lambda own, n=wanted: n)
-        assert len(plan) == wanted
-        assert sorted(row for part in plan for row in part) == list(range(rows))
-        assert all(tokens(rollouts, part) <= budget or len(part) == 1 for part in plan)
+        parts = divide_by_tokens(rollouts, budget, same_count=lambda own, n=wanted: n)
+        assert len(parts) == wanted
+        assert sorted(row for part in parts for row in part) == list(range(rows))
+        assert all(tokens(rollouts, part) <= budget or len(part) == 1 for part in parts)
 
 
 def test_prompts_of_one_length_meet_and_a_long_one_does_not_stretch_short_ones() -> None:
@@ -77,20 +77,20 @@ def test_prompts_of_one_length_meet_and_a_long_one_does_not_stretch_short_ones()
     # long one, a short one would count 110 as well.
     prompts = [10, 10, 100, 100, 10, 10, 10, 10, 10, 10]
     rollouts = Rollouts(prompts, [5] * 10, [0, 0, 1, 1, 2, 2, 3, 3, 4, 4])
-    assert plan_micro_batches(rollouts, 110) == ((2, 3), (0, 1, 4, 5, 6, 7, 8, 9))
+    assert divide_by_tokens(rollouts, 110) == ((2, 3), (0, 1, 4, 5, 6, 7, 8, 9))
     # Room for two groups of the long width, and three short ones do not fit beside each other.
-    assert plan_micro_batches(rollouts, 220) == ((2, 3), (0, 1, 4, 5, 6, 7, 8, 9))
+    assert divide_by_tokens(rollouts, 220) == ((2, 3), (0, 1, 4, 5, 6, 7, 8, 9))
 
 
 def test_a_group_above_the_budget_is_split_into_as_few_pieces_as_possible() -> None:
     # 100 + n x 10 <= 130: three at a time, the longest completions together
     rollouts = Rollouts([100] * 7, [10, 3, 10, 3, 10, 3, 3], [0] * 7)
-    assert plan_micro_batches(rollouts, 130) == ((0, 2, 4), (1, 3, 5, 6))
+    assert divide_by_tokens(rollouts, 130) == ((0, 2, 4), (1, 3, 5, 6))
 
 
 def test_a_rollout_above_the_budget_goes_alone() -> None:
     rollouts = Rollouts([50, 4, 4], [9, 1, 1], [0, 1, 1])
-    assert plan_micro_batches(rollouts, 12) == ((0,), (1, 2))
+    assert divide_by_tokens(rollouts, 12) == ((0,), (1, 2))
 
 
 def test_without_sharing_every_rollout_has_a_prompt_of_its_own() -> None:
@@ -102,8 +102,8 @@ def test_without_sharing_every_rollout_has_a_prompt_of_its_own() -> None:
     shared = rollouts_of(ids, kept, completion_mask=scored, share=True)
     assert shared.groups == [0, 0, 1]
     # apart: 2 x (2 + 2) = 8 tokens for the pair; shared: 2 + 2 x 2 = 6
-    assert plan_micro_batches(shared, 6) == ((2,), (0, 1))
-    assert len(plan_micro_batches(apart, 6)) == 3
+    assert divide_by_tokens(shared, 6) == ((2,), (0, 1))
+    assert len(divide_by_tokens(apart, 6)) == 3
 
 
 def test_losses_are_weighed_by_what_they_were_divided_by() -> None:
