@@ -44,6 +44,7 @@ bench: $(STAMP) ## Measure start-up, planning and the mask's overhead
 bench-prefix: $(STAMP) ## Measure shared prompts against TRL's own trainer (20 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.shared_prefix
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.prefix_scaling --plot docs/performance
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.token_budget
 
 bench-gpu: $(STAMP) ## Measure mask and shared prompts on a GPU
 	$(BIN)/python -m tests.bench.gpu

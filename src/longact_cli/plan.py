@@ -25,7 +25,7 @@ _RL_ONLY = {
         *("kl_coef", "mask_truncated_completions", "covariance", "cov_ratio", "cov_low"),
         *("cov_high", "cov_kl_coef", "dynamic_sampling", "max_generation_batches"),
         *("overlong_cache", "force", "group_size", "updates_per_rollout", "temperature", "top_p"),
-        *("use_vllm", "share_prompt_prefix", "whole_groups"),
+        *("use_vllm", "share_prompt_prefix", "whole_groups", "micro_batch_tokens"),
     },
 }
 
@@ -211,6 +211,10 @@ def _left_out(config: RunConfig, section: str) -> set[str]:
     left_out = _NOT_SCIENCE.get(section, set())
     if config.algorithm.kind == "sft":
         left_out = left_out | _RL_ONLY.get(section, set())
+    elif section == "algorithm":
+        # Only one of the two is read.
+        fills = config.algorithm.fills_tokens
+        left_out = left_out | {"micro_batch_size" if fills else "micro_batch_tokens"}
     if section == "benchmark" and config.benchmark.data_sha256 is not None:
         left_out = left_out | {"data_dir"}
     return left_out

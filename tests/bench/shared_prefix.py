@@ -92,8 +92,8 @@ class Step:
         return time.process_time() - started
 
 
-def trainer_of(model: Any, size: Size, *, ours: bool) -> Any:
-    """Return a trainer whose `compute_loss` is ready to be called."""
+def trainer_of(model: Any, size: Size, *, ours: bool, settings: tuple[str, ...] = ()) -> Any:
+    """Return a trainer whose `compute_loss` is ready to be called; `settings` come last."""
     from datasets import Dataset
     from trl import GRPOTrainer
 
@@ -112,6 +112,7 @@ def trainer_of(model: Any, size: Size, *, ours: bool) -> Any:
                 "algorithm.prompts_per_step=1",
                 f"algorithm.group_size={max(size.group, 2)}",
                 f"algorithm.micro_batch_size={max(size.group, 2)}",
+                *settings,
             ]
         )
     ).algorithm

@@ -49,7 +49,13 @@ COMPARED = {
     "grpo": {"reward": "test_length", "kl_coef": 0.04},
     "clip-cov": {"reward": "test_length", "cov_ratio": 1.0, "cov_low": 0.01},
     "sft": {"algorithm": "sft"},
+    "by-tokens": {
+        **{"algorithm": "grpo", "reward": "test_length", "kl_coef": 0.04},
+        **{"micro_batch_tokens": 330, "share_prompt_prefix": True},
+    },
 }
+UNEQUAL = (300, 300, 450, 450)
+"""Context lengths of `by-tokens`: the second of two processes has the long prompts."""
 RESUMED = {
     "reward": "test_rare",
     "dynamic_sampling": "refill",
@@ -107,6 +113,9 @@ def fixed_rollouts(prompts, trainer):
 
 def configured(checkpoint: Path, sharding: str, **changes) -> RunConfig:
     config = cell(checkpoint, **changes)
+    if "micro_batch_tokens" in changes:
+        data = config.data.model_copy(update={"context_lengths": UNEQUAL})
+        config = config.model_copy(update={"data": data})
     processes = 1 if sharding == "one" else 2
     parallel = ParallelConfig(processes=processes, sharding="ddp" if processes == 1 else sharding)
     return config.model_copy(update={"parallel": parallel})

@@ -179,9 +179,9 @@ def test_sharing_the_prompt_changes_no_token_loss_mask_or_gradient(
 def test_a_model_that_cannot_share_trains_as_trl_does_and_says_so_once(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog
 ) -> None:
-    from longact_cli.training import grpo
+    from longact_cli.training import scoring
 
-    monkeypatch.setattr(grpo, "refusal", lambda model: "its attention is of another kind")
+    monkeypatch.setattr(scoring, "refusal", lambda model: "its attention is of another kind")
     recorder, trainer = run(cell(checkpoint, kl_coef=0.5, **ONE_UPDATE), tmp_path)
     assert not trainer._shares
     assert trainer.rollout_func is None

@@ -1,6 +1,7 @@
 """Run a real trainer and keep what it saw."""
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -36,7 +37,9 @@ class Recorder(TrainerCallback):
         self.logs.append(dict(logs))
 
 
-def run(config: RunConfig, out: Path) -> tuple[Recorder, object]:
+def run(
+    config: RunConfig, out: Path, callbacks: Sequence[TrainerCallback] = ()
+) -> tuple[Recorder, object]:
     """Train the cell and return what was seen on the way, and the trainer."""
     model = load_model(config.model.path, model=config.model)
     tokenizer = load_tokenizer(config.model.path)
@@ -50,7 +53,8 @@ def run(config: RunConfig, out: Path) -> tuple[Recorder, object]:
         out=out,
     )
     recorder = Recorder()
-    trainer.add_callback(recorder)
+    for callback in (*callbacks, recorder):
+        trainer.add_callback(callback)
     compute_loss = trainer.compute_loss
 
     def recording(model, inputs, *arguments, **keywords) -> Tensor:

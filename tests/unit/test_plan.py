@@ -88,6 +88,14 @@ def test_a_setting_of_how_it_runs_does_not_change_the_training_digest(override):
     assert digest(override) == digest()
 
 
+def test_of_two_sizes_of_a_micro_batch_the_digest_has_the_one_that_is_read():
+    tokens = "algorithm.micro_batch_tokens=2000"
+    assert digest("algorithm.micro_batch_tokens=null") == digest()
+    assert len({digest(), digest(tokens), digest("algorithm.micro_batch_tokens=2001")}) == 3
+    assert digest(tokens, "algorithm.micro_batch_size=16") == digest(tokens)
+    assert digest("algorithm=sft", tokens) == digest("algorithm=sft")
+
+
 def test_the_number_of_processes_is_science_since_each_draws_its_own_rollouts():
     assert len({digest(), digest("parallel.processes=2"), digest("parallel.processes=4")}) == 3
 

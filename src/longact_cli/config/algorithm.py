@@ -47,6 +47,9 @@ class AlgorithmConfig(Frozen):
     micro_batch_size: Positive
     """Rollouts per backward pass and process; must divide prompts_per_step x group_size. With
     several processes at most all that one has."""
+    micro_batch_tokens: Positive | None = None
+    """Tokens per backward pass and process, padding included, instead of micro_batch_size: one long
+    rollout or many short ones fill it. A longer rollout goes alone; null counts rollouts."""
     updates_per_rollout: Positive
     """Optimizer steps taken on one set of rollouts; 1 is exactly on-policy and never clips."""
     max_completion_tokens: Positive
@@ -75,14 +78,22 @@ class AlgorithmConfig(Frozen):
     """In optimizer steps; a multiple of updates_per_rollout, since only there resume is exact."""
 
     def micro_batch(self, processes: int) -> int:
-        """Return the rollouts of one backward pass on each of so many processes."""
+        """Return the rollouts that each of so many processes is handed at once.
+
+        A micro-batch, or with a budget of tokens the whole step, which the trainer divides.
+        """
         rollouts = self.prompts_per_step * self.group_size // processes
-        return min(self.micro_batch_size, rollouts)
+        return rollouts if self.fills_tokens else min(self.micro_batch_size, rollouts)
+
+    @property
+    def fills_tokens(self) -> bool:
+        """Whether micro-batches are made by tokens; supervised training counts prompts."""
+        return self.micro_batch_tokens is not None and self.kind != "sft"
 
     @model_validator(mode="after")
     def _divides(self) -> "AlgorithmConfig":
         rollouts = self.prompts_per_step * self.group_size
-        if rollouts % self.micro_batch_size:
+        if not self.fills_tokens and rollouts % self.micro_batch_size:
             raise ValueError(
                 f"micro_batch_size is {self.micro_batch_size}; it must divide "
                 f"prompts_per_step x group_size = {rollouts}"

@@ -87,6 +87,8 @@ def _batch_line(config: RunConfig) -> str:
         batch += " rollouts"
         size = algorithm.micro_batch(processes)
         share = f"micro-batches of {size}, {rollouts // processes // size} of them on each"
+        if algorithm.fills_tokens:
+            share = f"micro-batches of up to {algorithm.micro_batch_tokens} tokens"
     noun = "process" if processes == 1 else f"processes ({config.parallel.sharding})"
     return (
         f"batch of {config.model.name} with {algorithm.name}: {batch} a step; {processes} {noun}, "
@@ -111,11 +113,13 @@ def _memory_line(config: RunConfig) -> Iterator[str]:
         sequence_tokens=max(config.data.context_lengths) + algorithm.max_completion_tokens,
         layout=Layout.of(config.parallel, config.vllm),
     )
+    waiting = f", {memory.gradients / 1e9:.1f} GB whole gradients" if memory.gradients else ""
     where = "on one device" if config.parallel.processes == 1 else "on each device"
     yield (
         f"memory of {config.model.name} with {algorithm.name}: about {memory.total / 1e9:.1f} GB "
         f"{where}, {memory.states / 1e9:.1f} GB of it weights, gradients and optimizer states, "
         f"{memory.activations / 1e9:.1f} GB activations, {memory.rollouts / 1e9:.1f} GB rollouts"
+        f"{waiting}"
     )
 
 

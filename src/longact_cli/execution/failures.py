@@ -53,7 +53,8 @@ def memory_hint(stage: Stage, config: RunConfig) -> str:
     if stage == "eval":
         return f"out of memory: lower benchmark.batch_size (now {config.benchmark.batch_size})"
     algorithm = config.algorithm
-    hint = f"out of memory: lower algorithm.micro_batch_size (now {algorithm.micro_batch_size})"
+    key = "micro_batch_tokens" if algorithm.fills_tokens else "micro_batch_size"
+    hint = f"out of memory: lower algorithm.{key} (now {getattr(algorithm, key)})"
     if not algorithm.gradient_checkpointing:
         hint += " or set algorithm.gradient_checkpointing=true"
     return hint

@@ -3,8 +3,7 @@
 Contract tests hold the few internals of TRL that this file counts on.
 """
 
-import functools
-import logging
+import contextlib
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PrinterCallback
-from trl import GRPOTrainer
 
 from longact_cli.config.algorithm import AlgorithmConfig
 from longact_cli.masking.schedule import MaskSchedule
@@ -21,16 +19,17 @@ from longact_cli.training.dynamic_sampling import DynamicSampler, RefillPrompts,
 from longact_cli.training.engine_cache import engine_cache
 from longact_cli.training.groups import whole_groups
 from longact_cli.training.masked import StepMask, fit_to_sharding
-from longact_cli.training.prefix_support import attention_window, refusal
+from longact_cli.training.micro_batches import divided, loss_weights
 from longact_cli.training.rollout import shared_prefix_rollout
-from longact_cli.training.shared_prefix import Scores, add_prefix_scores, pack, shares_prompts
+from longact_cli.training.scoring import Scored as ScoredTokens
+from longact_cli.training.scoring import ScoringTrainer, can_share
+from longact_cli.training.step_metrics import StepMetrics
 from longact_cli.training.token_selection import ScoredBatch, TokenSelection
 
 Batch = Mapping[str, Tensor]
-_LOG = logging.getLogger(__name__)
 
 
-class LongActGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
+class LongActGRPOTrainer(ScoringTrainer):
     """TRL's GRPO trainer that takes each step's mask from that step's prompts."""
 
     def __init__(
@@ -59,10 +58,12 @@ class LongActGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         self._step_mask = StepMask(schedule)
         self._scored: dict[str, Any] | None = None
         self._selected: tuple[Tensor, ...] = ()
+        self._parts: list[Batch] = []
+        self._part = 0
         arguments["callbacks"] = [self._step_mask.callback, *arguments.get("callbacks", ())]
         settings = arguments["args"]
         # Under FSDP2 a part of the model cannot be called by itself.
-        self._shares = algorithm.share_prompt_prefix and not settings.fsdp and _can_share(model)
+        self._shares = algorithm.share_prompt_prefix and not settings.fsdp and can_share(model)
         if self._shares and not settings.use_vllm:
             arguments["rollout_func"] = shared_prefix_rollout
         with warnings.catch_warnings():
@@ -71,7 +72,7 @@ class LongActGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
             super().__init__(model=model, **arguments)
         self.remove_callback(PrinterCallback)
         fit_to_sharding(self)
-        self._share_passes()
+        self._prepare_scoring(algorithm)
         self._engine_cache = engine_cache(self)
         self._selection = TokenSelection(
             algorithm, seed=self.args.seed, accelerator=self.accelerator
@@ -101,11 +102,52 @@ class LongActGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         return_outputs: bool = False,
         num_items_in_batch: Tensor | None = None,
     ) -> Tensor:
-        """Probe this micro-batch's prompts, arm the mask in the last one, compute the loss."""
+        """Probe this micro-batch's prompts, arm the mask in the last one, compute the loss.
+
+        With `micro_batch_tokens` the batch is that of a whole optimizer step: it is divided here,
+        and the gradients of all micro-batches but the last are there when the loss is returned.
+        """
+        if self._budget is not None and torch.is_grad_enabled():
+            return self._step_loss(model, inputs)
         self._select_ahead(model)
-        with self._step_mask.around(self, inputs["prompt_ids"], inputs["prompt_mask"]):
-            loss: Tensor = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        return self._micro_loss(model, inputs, last=True)
+
+    def _micro_loss(self, model: Any, inputs: Batch, *, last: bool) -> Tensor:
+        around = self._step_mask.around(
+            self, inputs["prompt_ids"], inputs["prompt_mask"], last=last
+        )
+        with around:
+            loss: Tensor = super().compute_loss(model, inputs)
         return loss
+
+    def _step_loss(self, model: Any, step: Batch) -> Tensor:
+        """Return the loss of an optimizer step; only its last micro-batch still has a graph."""
+        rows = self._divide(step["prompt_ids"], step["prompt_mask"], step["completion_mask"])
+        self._parts = parts = divided(step, rows)
+        if self._algorithm.covariance != "none" and len(rows) > 1:
+            scores = self._log_probs_without_gradient(model, step, in_parts=True)
+            (selected,) = self._select([step], [scores])
+            self._selected = tuple(selected[list(part)] for part in rows)
+        weights = loss_weights(
+            self.loss_type,
+            rows=list(map(len, rows)),
+            tokens=[int(part["completion_mask"].sum()) for part in parts],
+        )
+        metrics = StepMetrics(self)
+        earlier = torch.zeros((), device=self.accelerator.device)
+        for index, (part, weight) in enumerate(zip(parts, weights, strict=True)):
+            self._part, last = index, index == len(parts) - 1
+            # FSDP2 would keep whole gradients between micro-batches that it does not reduce.
+            waits = not last and not self.is_fsdp_enabled
+            with self.accelerator.no_sync(model) if waits else contextlib.nullcontext():
+                with metrics.collecting(part["completion_mask"]):
+                    loss = weight * self._micro_loss(model, part, last=last)
+                if not last:
+                    self.accelerator.backward(loss)
+                    earlier += loss.detach()
+        self._parts, self._part = [], 0
+        metrics.log()
+        return loss + earlier
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log what the mask did, and the engine's cache, beside the trainer's own metrics."""
@@ -138,25 +180,30 @@ class LongActGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         """
         if self._algorithm.covariance == "none":
             return
-        window = self._window()
-        if len(window) > 1 and self._step % len(window) == 0:
+        window, place = self._window()
+        if len(window) > 1 and place == 0:
             self._selected = self._select(
                 window, [self._log_probs_without_gradient(model, batch) for batch in window]
             )
 
-    def _window(self) -> list[Batch]:
-        """Return the micro-batches of this optimizer step on this process."""
+    def _window(self) -> tuple[list[Batch], int]:
+        """Return this optimizer step's micro-batches on this process, and the one at work."""
+        if self._parts:
+            return self._parts, self._part
         size = self.args.gradient_accumulation_steps
         start = self._step % self.args.steps_per_generation // size * size
         window: list[Batch] = self._buffered_inputs[start : start + size]
-        return window
+        return window, self._step % size
 
-    def _log_probs_without_gradient(self, model: Any, batch: Batch) -> Tensor:
+    def _log_probs_without_gradient(
+        self, model: Any, batch: Batch, *, in_parts: bool = False
+    ) -> Tensor:
         ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
         kept = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
+        sizes = {"batch_size": len(ids)} if in_parts else {}
         with torch.no_grad():
             log_probs, *_ = self._get_per_token_logps_and_entropies(
-                model, ids, kept, batch["completion_ids"].shape[1]
+                model, ids, kept, batch["completion_ids"].shape[1], **sizes
             )
         return log_probs
 
@@ -170,20 +217,16 @@ class LongActGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
             )
             for batch, scores in zip(window, log_probs, strict=True)
         ]
-        selected = self._selection.select(scored, step=self.state.global_step)
-        counts = [sum(int(rows.sum()) for rows in selected)]
-        counts += [sum(int(batch.counted.sum()) for batch in scored)]
-        own = torch.tensor(counts, dtype=torch.float32, device=self.accelerator.device)
-        chosen, tokens = self.accelerator.reduce(own).tolist()
-        self._metrics["train"]["covariance/selected_fraction"].append(chosen / max(tokens, 1))
+        selected, fraction = self._selection.select(scored, step=self.state.global_step)
+        self._metrics["train"]["covariance/selected_fraction"].append(fraction)
         return selected
 
     def _treat_selected(self, inputs: dict[str, Any], log_probs: Tensor) -> None:
         """Take the selected tokens out of the loss, or compute the penalty that they pay."""
-        window = self._window()
+        window, place = self._window()
         if len(window) == 1:
             self._selected = self._select(window, [log_probs.detach()])
-        selected = self._selected[self._step % len(window)]
+        selected = self._selected[place]
         if self._algorithm.covariance == "clip_cov":
             inputs["advantages"] = inputs["advantages"].unsqueeze(1) * ~selected
             return
@@ -248,88 +291,11 @@ class LongActGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         logits_to_keep: int,
         *arguments: Any,
         **keywords: Any,
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Score completions; those of one prompt in one pass where that is possible.
-
-        TRL scores every position of every sequence on devices without Triton, prompts included.
-        """
-        prompt = input_ids.shape[1] - logits_to_keep
-        if self._shares_prompts_of(input_ids, attention_mask, prompt):
-            result = self._score_all_shared(model, input_ids, attention_mask, prompt, **keywords)
-        else:
-            result = super()._get_per_token_logps_and_entropies(
-                model, input_ids, attention_mask, logits_to_keep, *arguments, **keywords
-            )
+    ) -> ScoredTokens:
+        """Score completions; inside the loss, treat the tokens of high covariance as well."""
+        result = super()._get_per_token_logps_and_entropies(
+            model, input_ids, attention_mask, logits_to_keep, *arguments, **keywords
+        )
         if self._scored is not None:
             self._treat_selected(self._scored, result[0])
         return result
-
-    def _score_all_shared(
-        self,
-        model: Any,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        prompt: int,
-        *,
-        batch_size: int | None = None,
-        compute_entropy: bool = False,
-        **_: object,
-    ) -> tuple[Tensor, Tensor | None, None]:
-        size = batch_size or len(input_ids)
-        chunks = [
-            self._score_shared(model, ids, mask, prompt)
-            for ids, mask in zip(
-                torch.split(input_ids, size), torch.split(attention_mask, size), strict=True
-            )
-        ]
-        log_probs, entropies = (torch.cat(parts) for parts in zip(*chunks, strict=True))
-        return log_probs, entropies if compute_entropy else None, None
-
-    def _score_shared(
-        self, model: Any, input_ids: Tensor, attention_mask: Tensor, prompt: int
-    ) -> Scores:
-        packed = pack(
-            input_ids[:, :prompt],
-            attention_mask[:, :prompt],
-            completion_ids=input_ids[:, prompt:],
-            completion_mask=attention_mask[:, prompt:],
-        )
-        with self.accelerator.autocast():
-            scores: Scores = model(shared_prefix=packed)
-        return scores
-
-    def _share_passes(self) -> None:
-        """Teach the policy and the reference model to score packed prompts."""
-        models = [self.model] if self.ref_model is None else [self.model, self.ref_model]
-        plain = [self.accelerator.unwrap_model(model) for model in models]
-        self._shares = self._shares and all(_can_share(model) for model in plain)
-        if self._shares:
-            for model in plain:
-                add_prefix_scores(model, temperature=self.temperature)
-        windows = [attention_window(model) for model in plain]
-        self._window_tokens = min((w for w in windows if w is not None), default=None)
-
-    def _shares_prompts_of(self, input_ids: Tensor, attention_mask: Tensor, prompt: int) -> bool:
-        if not self._shares:
-            return False
-        if self._window_tokens is not None and input_ids.shape[1] > self._window_tokens:
-            _say_once(f"the attention window of {self._window_tokens} tokens is shorter than they")
-            return False
-        return shares_prompts(input_ids[:, :prompt], attention_mask[:, :prompt])
-
-
-def _can_share(model: PreTrainedModel) -> bool:
-    """Return whether prompts can be shared exactly; if not, say why, once."""
-    why = refusal(model)
-    if why is not None:
-        _say_once(f"{type(model).__name__}: {why}")
-    return why is None
-
-
-@functools.cache
-def _say_once(why: str) -> None:
-    _LOG.warning(
-        "prompts are not shared (%s): every completion is scored with a prompt of its own, as in "
-        "TRL; algorithm.share_prompt_prefix=false says the same",
-        why,
-    )

@@ -22,13 +22,16 @@ class StepMask:
         self.callback = MaskCallback(schedule)
 
     @contextmanager
-    def around(self, trainer: Any, prompt_ids: Tensor, prompt_mask: Tensor) -> Iterator[None]:
+    def around(
+        self, trainer: Any, prompt_ids: Tensor, prompt_mask: Tensor, *, last: bool = True
+    ) -> Iterator[None]:
         """Probe this micro-batch's prompts in its forward; arm the mask in the step's last one.
 
         Args:
             trainer: Computes the loss of the micro-batch inside the block.
             prompt_ids: What the rows of its forward begin with, [rows, time].
             prompt_mask: 1 = prompt token, 0 = anything else, [rows, time].
+            last: False where the trainer divides a batch and this is not the last part.
         """
         if not torch.is_grad_enabled():
             yield
@@ -36,7 +39,7 @@ class StepMask:
         step = trainer.state.global_step
         with self._schedule.observing(step, prompt_ids, prompt_mask):
             yield
-        if trainer.accelerator.sync_gradients:
+        if last and trainer.accelerator.sync_gradients:
             self._schedule.arm(step)
 
     def logs(self, logs: dict[str, float]) -> dict[str, float]:

@@ -83,6 +83,8 @@ class MemoryEstimate(NamedTuple):
         states: Weights, gradients and AdamW moments in float32.
         half_weights: Copies of the weights to compute with: all of them in bfloat16 under
             autocast, or what FSDP2 has gathered.
+        gradients: Whole gradients that FSDP2 adds up between micro-batches counted in rollouts;
+            with a budget of tokens each micro-batch is reduced at once.
         reference: Weights of the reference model of the KL penalty.
         activations: Of one micro-batch, at the end of its forward pass.
         rollouts: Weights and key-value cache of generation; vLLM can use more for its cache.
@@ -90,6 +92,7 @@ class MemoryEstimate(NamedTuple):
 
     states: int
     half_weights: int
+    gradients: int
     reference: int
     activations: int
     rollouts: int
@@ -114,13 +117,14 @@ def estimate_memory(
 
     Args:
         shape: The model.
-        algorithm: Micro-batch, precision, checkpointing and kind of rollouts.
-        sequence_tokens: Prompt and completion of the longest rollout.
+        algorithm: Micro-batch or budget, precision, checkpointing and kind of rollouts.
+        sequence_tokens: Prompt and completion of the longest rollout; the completion takes
+            `max_completion_tokens` of them.
         layout: How many processes share the work, and how.
     """
     precise = 0 if algorithm.bf16 else 1
     width = _MASTER_BYTES if precise else _HALF_BYTES
-    tokens = sequence_tokens * algorithm.micro_batch(layout.processes)
+    tokens = _micro_batch_tokens(algorithm, sequence_tokens, layout)
     split = layout.processes if layout.sharded else 1
     if layout.sharded:
         embeddings = shape.parameters - shape.layers * shape.layer_parameters
@@ -130,10 +134,42 @@ def estimate_memory(
     return MemoryEstimate(
         states=_STATE_BYTES * shape.parameters // split,
         half_weights=gathered,
+        gradients=_MASTER_BYTES * shape.parameters if _adds_up(algorithm, layout) else 0,
         reference=_MASTER_BYTES * shape.parameters // split if algorithm.kl_coef else 0,
         activations=tokens * _activation_width(shape, algorithm) * width,
         rollouts=_rollout_bytes(shape, algorithm, sequence_tokens, layout),
     )
+
+
+def _micro_batch_tokens(algorithm: AlgorithmConfig, sequence_tokens: int, layout: Layout) -> int:
+    """Return the tokens of the largest micro-batch where every rollout has the longest length."""
+    processes = layout.processes
+    rows = algorithm.micro_batch(processes)
+    tokens = rows * sequence_tokens
+    share = algorithm.share_prompt_prefix and algorithm.kind != "sft" and not layout.sharded
+    if share and _keeps_groups(algorithm, rows, processes):
+        completion = min(algorithm.max_completion_tokens, sequence_tokens)
+        members = min(rows, algorithm.group_size)
+        prompts = -(-rows // members)
+        tokens = prompts * (sequence_tokens - completion + members * completion)
+    if algorithm.micro_batch_tokens is None or not algorithm.fills_tokens:
+        return tokens
+    # A rollout above the budget goes alone.
+    return max(min(algorithm.micro_batch_tokens, tokens), sequence_tokens)
+
+
+def _keeps_groups(algorithm: AlgorithmConfig, rows: int, processes: int) -> bool:
+    """Return whether the rollouts of a prompt are sure to meet: dealt so, or not dealt out."""
+    step = algorithm.prompts_per_step * algorithm.group_size // processes
+    undivided = rows == step and algorithm.updates_per_rollout == 1
+    return algorithm.whole_groups or undivided
+
+
+def _adds_up(algorithm: AlgorithmConfig, layout: Layout) -> bool:
+    """Return whether whole gradients wait for the last micro-batch of a step."""
+    rows = algorithm.prompts_per_step // layout.processes
+    rows *= 1 if algorithm.kind == "sft" else algorithm.group_size
+    return layout.sharded and algorithm.micro_batch(layout.processes) < rows
 
 
 def _activation_width(shape: ModelShape, algorithm: AlgorithmConfig) -> int:

@@ -32,6 +32,18 @@ class ScoredBatch(NamedTuple):
     counted: Tensor
 
 
+class Selected(NamedTuple):
+    """What was selected of an optimizer step.
+
+    Attributes:
+        tokens: Bool [rows, tokens] for each micro-batch of this process, True = selected.
+        fraction: Selected tokens over all, on all processes.
+    """
+
+    tokens: tuple[Tensor, ...]
+    fraction: float
+
+
 class TokenSelection:
     """Clip-Cov's or KL-Cov's choice of tokens, as a configuration asks for it."""
 
@@ -41,8 +53,8 @@ class TokenSelection:
         self._seed = seed
         self._accelerator = accelerator
 
-    def select(self, batches: Sequence[ScoredBatch], *, step: int) -> tuple[Tensor, ...]:
-        """Return bool [rows, tokens] for each micro-batch of this process, True = selected.
+    def select(self, batches: Sequence[ScoredBatch], *, step: int) -> Selected:
+        """Return the selected tokens of each micro-batch of this process.
 
         Args:
             batches: All micro-batches of the optimizer step on this process.
@@ -50,14 +62,16 @@ class TokenSelection:
         """
         own = TokenPool(*(torch.cat(parts) for parts in zip(*map(_flat, batches), strict=True)))
         pool, start = self._joined(own)
-        chosen = self._chosen(pool, step)[start : start + len(own.advantages)]
+        everywhere = self._chosen(pool, step)
+        chosen = everywhere[start : start + len(own.advantages)]
         sizes = [int(batch.counted.sum()) for batch in batches]
         selected = []
         for batch, tokens in zip(batches, torch.split(chosen, sizes), strict=True):
             mask = torch.zeros_like(batch.counted)
             mask[batch.counted] = tokens
             selected.append(mask)
-        return tuple(selected)
+        fraction = float(everywhere.sum()) / max(len(everywhere), 1)
+        return Selected(tuple(selected), fraction)
 
     def _chosen(self, pool: TokenPool, step: int) -> Tensor:
         algorithm = self._algorithm

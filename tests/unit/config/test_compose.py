@@ -60,6 +60,17 @@ def test_every_process_gets_whole_micro_batches_of_whole_groups():
         compose(parse([*odd, "algorithm.micro_batch_size=8"]))
 
 
+def test_a_budget_of_tokens_takes_the_place_of_a_size_in_rollouts():
+    odd = ["algorithm.prompts_per_step=6", "algorithm.group_size=4", "algorithm.micro_batch_size=7"]
+    budget = compose(parse([*odd, "algorithm.micro_batch_tokens=100"])).algorithm
+    assert budget.micro_batch(1) == 24
+    with pytest.raises(ConfigError, match="micro_batch_tokens is 0; it must be a whole number"):
+        compose(parse(["algorithm.micro_batch_tokens=0"]))
+    # Supervised training counts prompts.
+    taught = compose(parse(["algorithm=sft", "algorithm.micro_batch_tokens=100"])).algorithm
+    assert not taught.fills_tokens
+
+
 def test_all_wrong_settings_are_listed_at_once():
     with pytest.raises(ConfigError) as caught:
         compose(parse(["mask.sparsity=2", "algorithm.steps=0"]))

@@ -42,6 +42,12 @@ def test_the_batch_of_a_step_is_said_for_any_number_of_processes():
     )
 
 
+def test_a_budget_of_tokens_is_said_instead_of_a_number_of_rollouts():
+    config = compose(parse([*SMALL, "algorithm.micro_batch_tokens=900"]))
+    plan = plan_train("s", config, revision=lambda _model: "w")
+    assert "1 process, micro-batches of up to 900 tokens; 1 GPU" in memory_lines(plan)[0]
+
+
 def test_evaluation_tokens_are_bounded_by_the_context_lengths(config):
     cell = eval_cell(config, lambda _model: "w", parent=None)
     assert cell_tokens(cell) == 2 * 5 * (100 + 300)

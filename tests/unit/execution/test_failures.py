@@ -43,6 +43,8 @@ def test_running_out_of_memory_names_the_key_to_lower_and_its_value():
     assert "algorithm.micro_batch_size (now 16)" in memory_hint("train", config)
     assert "gradient_checkpointing=true" in memory_hint("train", config)
     assert "benchmark.batch_size (now 4)" in memory_hint("eval", config)
+    tokens = compose(parse(["algorithm.micro_batch_tokens=2000"]))
+    assert "lower algorithm.micro_batch_tokens (now 2000)" in memory_hint("train", tokens)
 
 
 @pytest.mark.parametrize(

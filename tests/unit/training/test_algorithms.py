@@ -139,6 +139,7 @@ def test_what_an_algorithm_file_leaves_out_is_off_or_as_published() -> None:
         "max_generation_batches": 10,
         "overlong_cache": 0.0,
         "force": False,
+        "micro_batch_tokens": None,
         "whole_groups": False,
     }
 

@@ -30,6 +30,14 @@ def test_batches_follow_from_prompts_group_micro_batch_and_updates(tmp_path: Pat
     assert arguments.seed == 3
 
 
+def test_a_budget_of_tokens_hands_the_trainer_a_whole_step_at_once(tmp_path: Path) -> None:
+    sizes = {"prompts_per_step": 6, "group_size": 4, "updates_per_rollout": 3}
+    config = algorithm("dapo", **sizes, steps=3, checkpoint_every=3, micro_batch_tokens=100)
+    one = grpo_arguments(config, folder=tmp_path, seed=0)
+    assert (one.per_device_train_batch_size, one.gradient_accumulation_steps) == (24, 1)
+    assert one.steps_per_generation == 3
+
+
 @pytest.mark.parametrize("processes", [1, 2, 4])
 def test_processes_share_the_batch_of_a_step(processes: int, tmp_path: Path) -> None:
     settings = {"prompts_per_step": 8, "group_size": 4, "micro_batch_size": 2}

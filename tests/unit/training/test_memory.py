@@ -7,6 +7,7 @@ from longact_cli.config.algorithm import AlgorithmConfig
 from longact_cli.config.compose import compose, parse
 from longact_cli.training.memory import (
     KNOWN_SHAPES,
+    ONE_DEVICE,
     Layout,
     ModelShape,
     checkpoint_shape,
@@ -56,6 +57,45 @@ def test_activations_follow_tokens_precision_and_checkpointing() -> None:
     assert half.activations == 40 * 2 * 192 * 2
     saved = estimate_memory(SHAPE, algorithm(gradient_checkpointing=True), sequence_tokens=10)
     assert saved.activations == 10 * (2 * 8 + 192) * 4
+
+
+def test_a_shared_prompt_is_counted_once_where_its_rollouts_are_sure_to_meet() -> None:
+    width = 2 * 192 * 4  # bytes of activations per token
+    sizes = {"prompts_per_step": 4, "group_size": 4, "max_completion_tokens": 3}
+    sizes |= {"micro_batch_size": 8, "updates_per_rollout": 2}
+
+    def tokens(layout: Layout = ONE_DEVICE, **changes: object) -> float:
+        settings = algorithm(**{**sizes, **changes})
+        found = estimate_memory(SHAPE, settings, sequence_tokens=10, layout=layout)
+        return found.activations / width
+
+    assert tokens() == 8 * 10  # dealt out one by one, to two updates
+    assert tokens(whole_groups=True) == 2 * (7 + 4 * 3)
+    assert tokens(micro_batch_size=16, updates_per_rollout=1) == 4 * (7 + 4 * 3)
+    assert tokens(whole_groups=True, share_prompt_prefix=False) == 8 * 10
+    assert tokens(Layout(2, sharded=True), whole_groups=True, micro_batch_size=4) == 4 * 10
+
+
+def test_a_budget_bounds_the_tokens_of_a_micro_batch_but_not_below_one_rollout() -> None:
+    width = 2 * 192 * 4
+    sizes = {"prompts_per_step": 4, "group_size": 4, "max_completion_tokens": 3}
+    for budget, tokens in ((50, 50), (6, 10), (1000, 4 * (7 + 4 * 3))):
+        settings = algorithm(**sizes, updates_per_rollout=1, micro_batch_tokens=budget)
+        found = estimate_memory(SHAPE, settings, sequence_tokens=10)
+        assert found.activations == tokens * width
+
+
+def test_fsdp2_adds_up_whole_gradients_unless_each_micro_batch_is_reduced() -> None:
+    layout = Layout(2, sharded=True)
+    for changes, copies in (
+        ({}, 1),
+        ({"micro_batch_size": 16}, 0),
+        ({"micro_batch_tokens": 20}, 0),
+    ):
+        settings = algorithm(prompts_per_step=8, group_size=4, **changes)
+        memory = estimate_memory(SHAPE, settings, sequence_tokens=10, layout=layout)
+        assert memory.gradients == copies * 4 * 2336
+    assert estimate_memory(SHAPE, algorithm(), sequence_tokens=10).gradients == 0
 
 
 def test_rollouts_of_vllm_hold_half_weights_and_those_of_training_every_cache() -> None:

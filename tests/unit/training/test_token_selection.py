@@ -41,7 +41,7 @@ MEAN = (-1.0 - 2.5 - 1.0 - 2.5) / 4
 
 
 def chosen(selection: TokenSelection, batches) -> list[list[list[bool]]]:
-    return [mask.tolist() for mask in selection.select(batches, step=0)]
+    return [mask.tolist() for mask in selection.select(batches, step=0).tokens]
 
 
 def test_the_pool_is_the_step_and_uncounted_tokens_are_no_part_of_it() -> None:
@@ -57,7 +57,7 @@ def test_clip_cov_draws_inside_its_range_over_the_whole_step() -> None:
     assert chosen(selection, BOTH) == [[[True, False, False]], [[False, False, True]]]
     outside = {**settings, "cov_low": 0.8}
     selection = TokenSelection(algorithm("clip-cov", **outside), seed=0, accelerator=OneProcess())
-    assert not any(mask.any() for mask in selection.select(BOTH, step=0))
+    assert not any(mask.any() for mask in selection.select(BOTH, step=0).tokens)
 
 
 def test_a_rollout_alone_has_no_covariance() -> None:
@@ -70,11 +70,11 @@ def test_clip_cov_draws_other_tokens_with_another_seed_and_in_another_step() -> 
     wide = batch([1.0, -1.0], [[-1.0] * 40, [-3.0] * 40], [[1] * 40] * 2)
     config = algorithm("clip-cov", cov_ratio=0.1, cov_low=0.5)
     one, two = (TokenSelection(config, seed=seed, accelerator=OneProcess()) for seed in (0, 1))
-    first = one.select((wide,), step=0)[0]
+    first = one.select((wide,), step=0).tokens[0]
     assert int(first.sum()) == 8
-    assert torch.equal(first, one.select((wide,), step=0)[0])
-    assert not torch.equal(first, one.select((wide,), step=1)[0])
-    assert not torch.equal(first, two.select((wide,), step=0)[0])
+    assert torch.equal(first, one.select((wide,), step=0).tokens[0])
+    assert not torch.equal(first, one.select((wide,), step=1).tokens[0])
+    assert not torch.equal(first, two.select((wide,), step=0).tokens[0])
 
 
 @pytest.mark.parametrize(("longer", "name"), [(0, "kl-cov"), (1, "kl-cov"), (1, "clip-cov")])
@@ -94,5 +94,7 @@ def test_tokens_of_other_processes_are_part_of_the_pool(longer: int, name: str) 
         padded([-1.0, -2.5]),
     ]
     config = algorithm(name, cov_ratio=0.5 if name == "kl-cov" else 1.0, cov_low=0.5)
-    (mask,) = TokenSelection(config, seed=0, accelerator=Second(theirs)).select((own,), step=0)
+    selection = TokenSelection(config, seed=0, accelerator=Second(theirs))
+    (mask,), fraction = selection.select((own,), step=0)
     assert mask.tolist() == [[False, False, True]]
+    assert fraction == 2 / (4 + longer)  # the first token of FIRST as well

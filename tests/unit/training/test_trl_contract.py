@@ -1,6 +1,7 @@
 """What this project counts on inside TRL and Transformers; each failure says what to adapt."""
 
 import inspect
+import re
 
 import pytest
 import torch
@@ -173,6 +174,40 @@ def test_micro_batches_of_a_set_of_rollouts_wait_in_order() -> None:
     assert "self._step += 1" in source(GRPOTrainer.training_step), (
         "_step counts something else: adapt _window in training/grpo.py"
     )
+
+
+DIVIDED = "adapt training/micro_batches.py and training/step_metrics.py"
+
+
+def test_every_loss_is_divided_by_what_micro_batches_are_weighed_by() -> None:
+    text = source(GRPOTrainer._compute_loss)
+    for line in (
+        "loss = ((per_token_loss * mask).sum(-1) / mask.sum(-1).clamp(min=1.0)).mean()",
+        "loss = (per_token_loss * mask).sum() / mask.sum().clamp(min=1.0)",
+        "/ (per_token_loss.size(0) * self.max_completion_length)",
+        "loss = (per_token_loss * mask).sum() / normalizer",
+    ):
+        assert line in text, f"a loss is normalised differently: {DIVIDED}"
+    assert GRPOTrainer.loss_is_scaled_for_ga is True, f"the loss is scaled again: {DIVIDED}"
+
+
+def test_the_loss_talks_to_other_processes_for_its_metrics_alone() -> None:
+    text = source(GRPOTrainer._compute_loss)
+    calls = set(re.findall(r"self\.accelerator\.(\w+)", text))
+    known = {"gather", "reduce", "gather_for_metrics", "num_processes", "sync_gradients"}
+    assert calls == known, f"a micro-batch needs other processes: {DIVIDED}"
+    means = {"kl", "entropy", "cispo_clip_ratio", "policy_loss", "entropy_coef", "aux_loss"}
+    means |= {f"clip_ratio/{part}_mean" for part in ("low", "high", "region")}
+    names = set(re.findall(r'_metrics\[mode\]\["([^"]+)"\]', text))
+    rest = {"clip_ratio/low_min", "clip_ratio/high_max", "vespo/phi_seq_mean"}
+    assert names == means | rest, f"a metric is new: {DIVIDED}"
+
+
+def test_the_step_is_divided_inside_compute_loss_and_the_last_part_gets_its_gradient_there() -> (
+    None
+):
+    text = source(Trainer.training_step)
+    assert text.index("self.compute_loss(") < text.index("self.accelerator.backward(loss")
 
 
 REFILL = "adapt training/dynamic_sampling.py and _generate_more in training/grpo.py"
