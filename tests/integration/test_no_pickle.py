@@ -81,8 +81,15 @@ def half(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", ["torch", "pickle"])
-@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("optimizer.pt", "torch"),
+        ("optimizer.pt", "pickle"),
+        ("scheduler.pt", "torch"),
+        ("rng_state.pth", "torch"),
+    ],
+)
 def test_a_state_in_a_checkpoint_is_refused(
     half: Path, tiny_checkpoint: Path, tmp_path: Path, left: Path, name: str, form: str
 ) -> None:

@@ -82,6 +82,7 @@ def test_a_scientific_setting_changes_the_digest(override):
         "benchmark.limit=3",
         "vllm=server",
         "parallel.processes=1",
+        "tracking.uri=http://server:5000",
     ],
 )
 def test_a_setting_of_how_it_runs_does_not_change_the_training_digest(override):

@@ -63,6 +63,7 @@ def ablate(
     from longact_cli.controls import plan_sweep
     from longact_cli.execution.revision import revision, with_data_hash
     from longact_cli.execution.runner import RunOptions
+    from longact_cli.redaction import redact
 
     output = opt.make_output(json=json, quiet=quiet, no_color=no_color, verbose=verbose)
     known = load_experiment(experiment) if experiment else Experiment()
@@ -94,7 +95,10 @@ def ablate(
     )
     code = handle(plan, request)
     if code == 0 and not dry_run:
-        output.note(f"next: longact report --experiment {plan.study} --runs-dir {runs_dir}")
+        uri = tracking_uri or configs[0].tracking.uri
+        tracked = f" --tracking-uri {redact(uri)}" if uri else ""
+        command = f"longact report --experiment {plan.study} --runs-dir {runs_dir}{tracked}"
+        output.note(f"next: {command}")
     return code
 
 
@@ -111,7 +115,7 @@ def one_executor(configs: "Sequence[RunConfig]") -> "ExecutorConfig":
     """Return the executor of a sweep; the resources of its cells may differ, the rest may not.
 
     Raises:
-        ConfigError: The configurations name several.
+        ConfigError: The configurations name several, or several places to track runs.
     """
     from longact_cli.errors import ConfigError
 
@@ -120,6 +124,9 @@ def one_executor(configs: "Sequence[RunConfig]") -> "ExecutorConfig":
         values = list(dict.fromkeys(str(getattr(c.executor, key)) for c in configs))
         if len(values) > 1:
             raise ConfigError(f"executor.{key} is {','.join(values)}; a sweep has one: give one")
+    addresses = list(dict.fromkeys(str(config.tracking.uri) for config in configs))
+    if len(addresses) > 1:
+        raise ConfigError(f"tracking.uri is {','.join(addresses)}; a sweep has one: give one")
     return first
 
 

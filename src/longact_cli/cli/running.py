@@ -42,7 +42,8 @@ def handle(plan: "Plan", request: Request) -> int:
     from longact_cli.tracking import tracking_uri
 
     check_runs_dir(request.runs_dir)
-    uri = tracking_uri(request.tracking_uri, request.runs_dir)
+    configured = plan.cells[0].config.tracking.uri
+    uri = tracking_uri(request.tracking_uri, request.runs_dir, configured=configured)
     check_plan(plan)
     cost = estimate(plan, request.runs_dir, workers=request.executor.workers)
     if request.executor.name != "local":

@@ -199,6 +199,13 @@ class ExecutorConfig(_Frozen):
         return self
 
 
+class TrackingConfig(_Frozen):
+    """Where runs are recorded. Not part of the science: never enters a digest."""
+
+    uri: str | None = None
+    """MLflow's store, after --tracking-uri and MLFLOW_TRACKING_URI; null: in the runs folder."""
+
+
 class RunConfig(_Frozen):
     """Everything that defines one train-then-evaluate cell."""
 
@@ -211,6 +218,7 @@ class RunConfig(_Frozen):
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     parallel: ParallelConfig = ParallelConfig()
     vllm: VllmConfig = VllmConfig()
+    tracking: TrackingConfig = TrackingConfig()
 
     @model_validator(mode="after")
     def _shares_evenly(self) -> "RunConfig":

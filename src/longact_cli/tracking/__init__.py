@@ -23,6 +23,7 @@ for _name, _value in (
 ):
     os.environ.setdefault(_name, _value)
 
+_VARIABLE = "MLFLOW_TRACKING_URI"
 _SQLITE = "sqlite:///"
 _SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql")
 
@@ -37,11 +38,11 @@ class TrackingError(LongActError):
 
 def default_tracking_uri(runs_dir: Path) -> str:
     """Return `MLFLOW_TRACKING_URI` where it is set, else the database of this store."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{runs_dir.resolve()}/mlflow.db"
+    return os.environ.get(_VARIABLE) or f"{_SQLITE}{runs_dir.resolve()}/mlflow.db"
 
 
-def check_tracking_uri(uri: str) -> str:
-    """Return `uri` where MLflow can keep runs there.
+def check_tracking_uri(uri: str, *, named: str = "--tracking-uri") -> str:
+    """Return `uri` where MLflow can keep runs there; `named` is the setting it comes from.
 
     Raises:
         ConfigError: It is a path, or of a kind that MLflow does not take.
@@ -49,19 +50,27 @@ def check_tracking_uri(uri: str) -> str:
     scheme = uri.partition("://")[0].partition("+")[0]
     if "://" not in uri or scheme not in _SCHEMES:
         raise ConfigError(
-            f"--tracking-uri is '{redact(uri)}'; it must be sqlite:///FILE, the address of a "
+            f"{named} is '{redact(uri)}'; it must be sqlite:///FILE, the address of a "
             f"server such as http://localhost:5000, or a database ({', '.join(_SCHEMES[3:])})"
         )
     return uri
 
 
-def tracking_uri(given: str | None, runs_dir: Path) -> str:
-    """Return where runs are tracked: what was given, else `MLFLOW_TRACKING_URI`, else the store's.
+def tracking_uri(given: str | None, runs_dir: Path, *, configured: str | None = None) -> str:
+    """Return where runs are tracked.
+
+    Args:
+        given: The option; it goes first, then the variable `MLFLOW_TRACKING_URI`.
+        runs_dir: The store, with the database where nothing is said.
+        configured: The key `tracking.uri`; it goes before the database of the store.
 
     Raises:
         ConfigError: MLflow cannot keep runs there.
     """
-    return check_tracking_uri(given or default_tracking_uri(runs_dir))
+    if configured and not given and not os.environ.get(_VARIABLE):
+        return check_tracking_uri(configured, named="tracking.uri")
+    named = "--tracking-uri" if given else _VARIABLE
+    return check_tracking_uri(given or default_tracking_uri(runs_dir), named=named)
 
 
 def database_file(uri: str) -> Path | None:
