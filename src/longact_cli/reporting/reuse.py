@@ -38,29 +38,29 @@ def report_again(
         ConfigError: A table, field or format is unknown, or none is given.
         TrackingError: MLflow failed.
     """
-    asked = [uri, list(studies), asdict(request), str(out.resolve())]
-    place = cache / f"report-{sha256_json(asked)[:16]}.json"
-    before = _state(uri, studies)
+    asked = sha256_json([uri, list(studies), asdict(request), str(out.resolve())])
+    place = cache / f"report-{asked[:16]}.json"
+    before = _state(uri, studies, asked)
     known = None if before is None else _written(read_cache(place), before, out)
     if known is not None:
         return known
     from longact_cli.reporting.report import write_report  # imports pandas and scipy
 
     done = write_report(uri, studies, request, out=out, cache=cache)
-    if before is not None and _state(uri, studies) == before:
+    if before is not None and _state(uri, studies, asked) == before:
         files = [(path.name, sha) for path, sha in zip(done.paths, done.checksums, strict=True)]
         tables = [_packed(table) for table in done.tables]
         write_cache(place, {"state": before, "files": files, "tables": tables})
     return done
 
 
-def _state(uri: str, studies: Sequence[str]) -> str | None:
-    """Return a digest of all that the bytes of a report depend on, apart from the request."""
+def _state(uri: str, studies: Sequence[str], asked: str) -> str | None:
+    """Return a digest of all that the bytes of a report depend on; None where nothing tells."""
     store = store_state(uri, studies)
     if store is None:
         return None
     packages = [version(name) for name in _PACKAGES]
-    return sha256_json([store, _code(), sys.version, packages])
+    return sha256_json([asked, store, _code(), sys.version, packages])
 
 
 def _code() -> list[tuple[str, int, int]]:

@@ -5,6 +5,7 @@ import os
 import shutil
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -236,6 +237,24 @@ def test_a_file_of_the_report_that_is_gone_or_changed_is_written_again(store):
     (store.out / "sparsity.md").write_text("by hand")
     store.report()
     assert store.written() == written
+
+
+def test_another_command_into_the_same_folder_is_noticed(store):
+    store.report()
+    store.report(replace(REQUEST, command="longact report --quiet"))
+    assert store.written() != store.fresh()
+    store.report()
+    assert store.written() == store.fresh()
+
+
+def test_what_was_kept_for_another_report_is_not_taken_for_this_one(store):
+    first = store.report()
+    other = replace(REQUEST, tables=("compute",))
+    (kept,) = store.cache.glob("report-*.json")
+    second = store.report(other)
+    (mine,) = set(store.cache.glob("report-*.json")) - {kept}
+    shutil.copy(kept, mine)
+    assert store.report(other) == second != first
 
 
 def test_another_package_or_code_makes_the_report_anew(store, monkeypatch):
