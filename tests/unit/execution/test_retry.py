@@ -223,6 +223,7 @@ def test_a_missing_executor_names_its_install_line(monkeypatch):
 
 
 def test_the_settings_of_a_slurm_job():
+    make_sbatch = pytest.importorskip("submitit.slurm.slurm")._make_sbatch_string
     given = ["executor=slurm", "executor.partition=gpu", "executor.memory_gb=1.5",
              "executor.sbatch={constraint: h100}", "executor.gpus_per_cell=2"]  # fmt: skip
     found = parameters(compose(parse(given)).executor)
@@ -230,6 +231,10 @@ def test_the_settings_of_a_slurm_job():
     assert found["additional_parameters"] == {"requeue": True, "constraint": "h100"}
     assert found["time"] == 720
     assert "account" not in found
+    script = make_sbatch("true", folder="/f", **found)
+    assert "#SBATCH --gpus-per-node=2\n" in script
+    none = parameters(compose(parse(["executor=slurm", "executor.gpus_per_cell=0"])).executor)
+    assert "gpus" not in make_sbatch("true", folder="/f", **none)
 
 
 @pytest.mark.parametrize(
