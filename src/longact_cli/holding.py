@@ -4,9 +4,11 @@ import fcntl
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import IO
+from pathlib import Path
+from typing import IO, Any
 
 from longact_cli import lease
 from longact_cli.cells import CellDir
@@ -42,7 +44,7 @@ def hold(
             claim.release()
 
 
-def _lock(stream: IO[str]) -> bool | None:
+def _lock(stream: IO[Any]) -> bool | None:
     """Return whether the lock was taken; None where the file system has no locks."""
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -51,6 +53,17 @@ def _lock(stream: IO[str]) -> bool | None:
     except OSError:
         return None
     return True
+
+
+def locks_work(folder: Path) -> bool:
+    """Return whether the file system of `folder` has locks that keep a second owner out.
+
+    Raises:
+        OSError: The folder cannot be written to.
+    """
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".lock.") as first:
+        with Path(first.name).open("r") as second:
+            return _lock(first) is True and _lock(second) is False
 
 
 def _die() -> None:

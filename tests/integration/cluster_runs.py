@@ -19,6 +19,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def start(folder: Path, *overrides: str, env: dict[str, str]) -> "subprocess.Popen[str]":
+    folder.mkdir(parents=True, exist_ok=True)
     return subprocess.Popen(
         [sys.executable, "-m", "longact_cli", *TRAIN, *overrides],
         cwd=folder,

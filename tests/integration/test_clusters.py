@@ -1,14 +1,23 @@
 """Real clusters on this machine: jobs that are preempted, nodes that die, the same result."""
 
 import json
+import os
+import re
 import signal
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 import slurm_cluster
 from integration.cluster_runs import environment, start, wait_until, weights, whole_checkpoints
+from longact_cli.cells import cell_dir, create
+from longact_cli.config.compose import compose, parse
+from longact_cli.controls import plan_sweep
+from longact_cli.execution.base import HandOver
 from longact_cli.execution.choose import missing
+from longact_cli.lease import current
 
 pytestmark = pytest.mark.slow
 SLURM = ("executor=slurm", "executor.gpus_per_cell=0", "executor.threads_per_worker=1")
@@ -82,6 +91,36 @@ def test_a_cell_whose_ray_node_is_killed_is_run_on_another_with_the_same_weights
     # More than once where the new try lands on the dead node before Ray has noticed.
     assert set(status(tmp_path)["retries"]) == {"preempted"}
     assert weights(tmp_path) == undisturbed
+
+
+def test_cells_on_two_ray_nodes_see_gpus_of_their_own(tmp_path, ray_cluster, monkeypatch):
+    """Ray is told of two GPUs a node; what the processes of four cells see is read from them."""
+    import ray
+
+    from longact_cli.execution.ray_ import RayExecutor
+
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+    for _ in range(2):
+        ray_cluster.add_node(num_cpus=2, num_gpus=2, object_store_memory=80 << 20)
+    given = ["executor=ray", f"executor.address={ray_cluster.address}", "executor.gpus_per_cell=1"]
+    configs = [compose(parse([*given, f"seed={seed}"])) for seed in range(4)]
+    plan = plan_sweep("gpus", configs, revision=lambda _model: "w", controls=False)
+    cells = [cell for cell in plan.cells if cell.stage == "train"]
+    directories = [cell_dir(tmp_path / "runs", cell.digest) for cell in cells]
+    for cell, directory in zip(cells, directories, strict=True):
+        create(directory, cell)
+    handles = RayExecutor(configs[0].executor).start_together(list(map(HandOver, directories)))
+    try:
+        found = []
+        for directory in directories:
+            wait_until(lambda leases=directory.leases: current(leases) is not None)
+            found.append(Path(f"/proc/{current(directory.leases).pid}/environ").read_bytes())
+    finally:
+        for handle in handles:
+            handle.kill()
+        ray.shutdown()
+    seen = [re.search(rb"\0CUDA_VISIBLE_DEVICES=([^\0]*)", b"\0" + block) for block in found]
+    assert sorted(match.group(1) for match in seen) == [b"0", b"0", b"1", b"1"]
 
 
 def test_a_ray_address_that_does_not_answer_is_one_line_and_exit_code_4(tmp_path):

@@ -1,6 +1,7 @@
 """A sweep on a real Slurm that goes on, and ends, without the command that submitted it."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -8,7 +9,7 @@ import pytest
 
 import slurm_cluster
 from chaos.harness import ENVIRONMENT, MICRO, Sweep, kill, tracked, wait_for
-from integration.cluster_runs import wait_until, whole_checkpoints
+from integration.cluster_runs import start, wait_until, weights, whole_checkpoints
 from longact_cli.cells import list_cells, peek_status
 from longact_cli.execution.choose import missing
 from longact_cli.files import read_json
@@ -105,3 +106,24 @@ def test_an_evaluation_whose_training_fails_is_not_run_and_runs_later(tmp_path, 
     sweep.command.append("--retry-failed")
     sweep.finish()
     assert {status.state for status in states(sweep).values()} == {"done"}
+
+
+@pytest.mark.skipif(
+    "LONGACT_CLUSTER_TESTS" not in os.environ, reason="takes minutes: make test-clusters"
+)
+def test_a_training_at_its_time_limit_goes_on_in_a_requeued_job_with_the_same_weights(
+    tmp_path, cluster
+):
+    long = ("--steps", "120", "algorithm.checkpoint_every=10")
+    limit = ("executor.time_minutes=1", "executor.signal_seconds=30")
+    process = start(tmp_path / "slurm", *SLURM, *long, *limit, env=cluster)
+    printed, _ = process.communicate(timeout=900)
+    assert process.returncode == 0, printed
+    (path,) = tmp_path.glob("slurm/runs/cells/*/status.json")
+    retries = json.loads(path.read_text())["retries"]
+    assert len(retries) >= 1
+    assert set(retries) == {"preempted"}
+    process = start(tmp_path / "local", *long, env=cluster)
+    printed, _ = process.communicate(timeout=900)
+    assert process.returncode == 0, printed
+    assert weights(tmp_path / "slurm") == weights(tmp_path / "local")

@@ -193,3 +193,21 @@ def test_holding_twice_in_a_row_needs_no_wait(tmp_path):
         with hold(directory) as claim:
             assert claim.valid()
         assert not is_held(directory)
+
+
+def test_doctor_tells_whether_the_store_has_file_locks(tmp_path, monkeypatch):
+    from longact_cli import holding
+    from longact_cli.execution.diagnosis import _locks
+
+    assert _locks(tmp_path / "runs").state == "ok"
+    assert list(tmp_path.iterdir()) == []
+
+    def without(*_):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(holding.fcntl, "flock", without)
+    check = _locks(tmp_path / "runs")
+    assert (check.state, check.detail.split(":")[0]) == ("optional", f"no flock in {tmp_path}")
+    # Locks that keep nobody out are none.
+    monkeypatch.setattr(holding.fcntl, "flock", lambda *_: None)
+    assert _locks(tmp_path / "runs").state == "optional"

@@ -17,8 +17,7 @@ def make_executor(config: ExecutorConfig, runs_dir: Path) -> Executor:
     """Return the executor of a configuration.
 
     Raises:
-        PrerequisiteError: Its package or its cluster is missing; says how to get it.
-        ConfigError: It asks for more than there is.
+        PrerequisiteError: Its package, its cluster or a GPU is missing; says how to get it.
     """
     if config.name == "local":
         return LocalExecutor(

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 from longact_cli.errors import LongActError
 from longact_cli.execution.choose import controller_answers, missing
 from longact_cli.execution.preflight import check_runs_dir
+from longact_cli.holding import locks_work
 
 _NEEDED = ("torch", "transformers", "trl", "lm_eval", "mlflow", "hydra-core", "wonderwords")
 _OPTIONAL = {
@@ -31,7 +32,7 @@ def diagnose(runs_dir: Path) -> tuple[Check, ...]:
     checks = [_needed(name) for name in _NEEDED]
     checks += [_optional(name, use) for name, use in _OPTIONAL.items()]
     checks += [_accelerator(), *map(_executor, ("local", "slurm", "ray"))]
-    checks += [_micro(), _store(runs_dir)]
+    checks += [_micro(), _store(runs_dir), _locks(runs_dir)]
     return tuple(checks)
 
 
@@ -90,3 +91,23 @@ def _store(runs_dir: Path) -> Check:
         return Check("runs folder", "missing", f"{place} cannot be written; use --runs-dir")
     state: Literal["ok", "missing"] = "ok" if free >= _ROOM_BYTES else "missing"
     return Check("runs folder", state, f"{runs_dir}, {free / 1e9:.1f} GB free")
+
+
+def _locks(runs_dir: Path) -> Check:
+    """Look whether a lock on a file of the store keeps others out, as one owner a cell needs."""
+    name = "file locks"
+    place = next(
+        path for path in (runs_dir.resolve(), *runs_dir.resolve().parents) if path.exists()
+    )
+    try:
+        works = locks_work(place)
+    except OSError as error:
+        return Check(name, "missing", f"{place} cannot be written ({error.strerror})")
+    if works:
+        return Check(name, "ok", f"flock works in {place}")
+    return Check(
+        name,
+        "optional",
+        f"no flock in {place}: cells are owned by lease alone, a dead owner is replaced after "
+        "LONGACT_LEASE_SECONDS (60); put a sqlite MLflow store on a local disk",
+    )

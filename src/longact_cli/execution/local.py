@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from longact_cli.cells import CellDir
-from longact_cli.errors import ConfigError
+from longact_cli.errors import PrerequisiteError
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -51,10 +51,10 @@ class LocalExecutor:
         """Share `gpus` out, `gpus_per_cell` to each cell; 0 leaves their visibility alone.
 
         Raises:
-            ConfigError: A cell asks for more GPUs than there are.
+            PrerequisiteError: A cell asks for more GPUs than there are.
         """
         if gpus_per_cell > len(gpus):
-            raise ConfigError(
+            raise PrerequisiteError(
                 f"executor.gpus_per_cell is {gpus_per_cell}; this machine has {len(gpus)} GPUs: "
                 f"give at most {len(gpus)}, or 0 to run without a share of them"
             )

@@ -58,7 +58,9 @@ def _with_queue(rows: Sequence[Row]) -> Iterator[Row]:
         if reason is None:
             yield row
             continue
-        text = f"in Slurm's queue as {jobs[row.digest]}: {reason}"
+        # Slurm's word for a job that has its node: its cell has yet to say that it runs.
+        why = "starting" if reason == "None" else reason
+        text = f"in Slurm's queue as {jobs[row.digest]}: {why}"
         yield row._replace(status=replace(row.status, error=text), queued=True)
 
 

@@ -228,12 +228,12 @@ def test_status_says_why_a_cell_waits_and_that_it_was_called_off(plan, tmp_path,
         write_job(directory, JobRecord("slurm", f"7_{number}"))
     monkeypatch.setattr(
         "longact_cli.execution.overview.waiting_reasons",
-        lambda: {"7_0": "Resources", "7_1": "Dependency"},
+        lambda: {"7_0": "None", "7_1": "Dependency"},
     )
     CellsCancelled(tmp_path).add(cell_dir(tmp_path, plan.cells[2].digest).path.name)
     rows = {row.digest: row for row in overview(tmp_path)}
     first, second, third = (rows[cell.digest] for cell in plan.cells)
-    assert first.status.error == "in Slurm's queue as 7_0: Resources"
+    assert first.status.error == "in Slurm's queue as 7_0: starting"
     assert second.status.error == "in Slurm's queue as 7_1: Dependency"
     assert (first.queued, third.queued) == (True, False)
     assert third.status.state == "interrupted"

@@ -17,7 +17,6 @@ from longact_cli.execution.base import HandOver
 from longact_cli.execution.cancel import cancel
 from longact_cli.execution.cancelled import CellsCancelled
 from longact_cli.execution.job import CellProcess, JobRecord, end_code, write_job
-from longact_cli.execution.local import LocalExecutor, visible_gpus
 from longact_cli.execution.runner import Runner, RunOptions
 from longact_cli.execution.slurm import parameters
 
@@ -212,28 +211,6 @@ def test_a_job_without_its_orchestrator_knows_that_its_cell_was_called_off(plan,
     assert "cancelled" in read_status(directory).error
 
 
-def test_gpus_are_shared_out_and_given_back(tmp_path, plan, monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, 5,7")
-    executor = LocalExecutor(8, 1, gpus_per_cell=2, gpus=visible_gpus())
-    assert executor.slots == 1
-    with pytest.raises(ConfigError, match="gpus_per_cell is 4; this machine has 3"):
-        LocalExecutor(8, 1, gpus_per_cell=4, gpus=visible_gpus())
-    seen = []
-
-    class Ended:
-        def poll(self):
-            return 0
-
-    def record(_directory, *, threads, gpus):
-        seen.append(gpus)
-        return Ended()
-
-    monkeypatch.setattr("longact_cli.execution.local.spawn", record)
-    for _ in range(2):
-        executor.start(cell_dir(tmp_path, plan.cells[0].digest))
-    assert seen == [("2", "5"), ("2", "5")]
-
-
 def test_a_missing_executor_names_its_install_line(monkeypatch):
     monkeypatch.setattr(choose, "find_spec", lambda _name: None)
     for name in ("slurm", "ray"):
@@ -246,6 +223,7 @@ def test_a_missing_executor_names_its_install_line(monkeypatch):
 
 
 def test_the_settings_of_a_slurm_job():
+    make_sbatch = pytest.importorskip("submitit.slurm.slurm")._make_sbatch_string
     given = ["executor=slurm", "executor.partition=gpu", "executor.memory_gb=1.5",
              "executor.sbatch={constraint: h100}", "executor.gpus_per_cell=2"]  # fmt: skip
     found = parameters(compose(parse(given)).executor)
@@ -253,6 +231,10 @@ def test_the_settings_of_a_slurm_job():
     assert found["additional_parameters"] == {"requeue": True, "constraint": "h100"}
     assert found["time"] == 720
     assert "account" not in found
+    script = make_sbatch("true", folder="/f", **found)
+    assert "#SBATCH --gpus-per-node=2\n" in script
+    none = parameters(compose(parse(["executor=slurm", "executor.gpus_per_cell=0"])).executor)
+    assert "gpus" not in make_sbatch("true", folder="/f", **none)
 
 
 @pytest.mark.parametrize(
