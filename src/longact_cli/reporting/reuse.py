@@ -11,7 +11,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import longact_cli
 from longact_cli.files import sha256_file, sha256_json
 from longact_cli.reporting.request import ReportFiles, ReportRequest
 from longact_cli.reporting.table import Column, Entry, Provenance, Section, Table
@@ -65,7 +64,7 @@ def _state(uri: str, studies: Sequence[str], asked: str) -> str | None:
 
 def _code() -> list[tuple[str, int, int]]:
     """Return size and time of every file of this package."""
-    root = Path(longact_cli.__file__).parent
+    root = Path(__file__).parents[1]
     found = []
     for path in root.rglob("*"):
         if path.suffix != ".pyc" and path.is_file():

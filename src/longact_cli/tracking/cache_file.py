@@ -3,10 +3,10 @@
 import json
 import logging
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from longact_cli import __version__
 from longact_cli.files import write_bytes
 
 FORMAT = 1
@@ -45,4 +45,5 @@ def write_cache(path: Path, value: Any) -> None:
 
 
 def _head(body: bytes) -> bytes:
-    return f"longact {__version__} cache {FORMAT} sha256 {sha256(body).hexdigest()}".encode()
+    release = version("longact")
+    return f"longact {release} cache {FORMAT} sha256 {sha256(body).hexdigest()}".encode()

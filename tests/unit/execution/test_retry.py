@@ -94,7 +94,7 @@ def test_cancel_stops_a_running_cell_and_the_runner_does_not_try_it_again(plan, 
     def call_off():
         while not (directory.path / "runs.txt").exists():
             time.sleep(0.05)
-        found.extend(cancel([directory], grace=5))
+        found.extend(cancel([directory], grace=30))
 
     thread = threading.Thread(target=call_off)
     thread.start()
