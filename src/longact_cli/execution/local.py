@@ -56,7 +56,7 @@ class LocalExecutor:
         if gpus_per_cell > len(gpus):
             raise PrerequisiteError(
                 f"executor.gpus_per_cell is {gpus_per_cell}; this machine has {len(gpus)} GPUs: "
-                f"give at most {len(gpus)}, or 0 to run without a share of them"
+                f"set executor.gpus_per_cell={len(gpus)} or less; 0 runs without a share of them"
             )
         self._workers = workers
         self._threads = threads
