@@ -231,6 +231,23 @@ def test_too_short_a_length_names_one_that_works(source):
         make_sample("vt", needed, index=index, source=source)
 
 
+def test_a_rare_long_sample_does_not_name_the_length_that_it_was_refused_at(source):
+    def named(length, index):
+        try:
+            make_sample("niah_multikey_2", length, index=index, source=source)
+        except ConfigError as error:
+            return int(re.search(r"at least (\d+)", str(error))[1])
+        return None
+
+    usual = named(16, 0)
+    refused = {index: named(usual, index) for index in range(16, 600)}
+    rare = {index: length for index, length in refused.items() if length is not None}
+    assert rare
+    for index, length in rare.items():
+        assert length > usual
+        assert named(length, index) is None
+
+
 def test_the_training_split_names_its_own_setting(tokenizer):
     train = RulerSource(tokenizer, seed=0, split="train")
     with pytest.raises(ConfigError, match=r"data.context_lengths is 130; niah_single_1 needs"):

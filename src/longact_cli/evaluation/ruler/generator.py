@@ -156,7 +156,7 @@ def make_sample(task: str, context_length: int, *, index: int, source: RulerSour
     trusted = source.is_additive(task, context_length)
     fit = largest(draft, source.frame, budget=context_length - answer, trusted=trusted)
     if fit is None:
-        needed = _shortest_length(task, context_length, source=source)
+        needed = _shortest_length(task, context_length, index=index, source=source)
         raise ConfigError(
             f"{source.lengths_key} is {context_length}; {task} needs at least {needed} tokens with "
             "this tokenizer; choose a larger length or leave the task out"
@@ -234,10 +234,11 @@ def _adds_up(task: str, context_length: int, *, index: int, source: RulerSource)
     return fit is not None and source.frame.tokens(fit.prompt) == fit.tokens
 
 
-def _shortest_length(task: str, context_length: int, *, source: RulerSource) -> int:
-    """Return a length in which the smallest prompt of the first samples fits, rounded up."""
+def _shortest_length(task: str, context_length: int, *, index: int, source: RulerSource) -> int:
+    """Return a length that holds the smallest prompts of this and the first samples, rounded up."""
     drafts = (
-        _draft(task, context_length, index=index, source=source) for index in range(_PROBED_SAMPLES)
+        _draft(task, context_length, index=probed, source=source)
+        for probed in (index, *range(_PROBED_SAMPLES))
     )
     tokens = max(smallest(draft, source.frame).tokens for draft in drafts)
     needed = tokens + answer_budget(task, source=source)
