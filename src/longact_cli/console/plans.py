@@ -101,7 +101,7 @@ def show_outcome(
     done = outcome.count("done")
     line = f"{done} of {len(plan.cells)} cells done"
     line += "".join(f", {outcome.count(s)} {s}" for s in _BAD_ENDS if outcome.count(s))
-    if outcome.interrupted:
+    if outcome.interrupted and not outcome.left:
         line += "; run the same command again to continue"
     elif outcome.count("failed"):
         line += "; fix the cause and run the same command again"
