@@ -1,5 +1,6 @@
 """The processes that train one cell together: started by torch's launcher, ended with the cell."""
 
+import gc
 import logging
 import os
 import signal
@@ -137,6 +138,8 @@ def _train_share(directory: CellDir, *, checkpoint: str, resume: Path | None, fi
 def _leave() -> None:
     from accelerate import PartialState
 
+    # While DDP holds the group, its end would wait for gloo's threads and they for Python.
+    gc.collect()
     PartialState().destroy_process_group()
 
 
