@@ -6,8 +6,9 @@ import sys
 import time
 from pathlib import Path
 
+STEPS = 40
 TRAIN = [
-    "train", "--sparsity", "0.3", "--steps", "20", "--study", "cluster",
+    "train", "--sparsity", "0.3", "--steps", str(STEPS), "--study", "cluster",
     "algorithm.checkpoint_every=2", "algorithm.prompts_per_step=2", "algorithm.group_size=4",
     "algorithm.micro_batch_size=8", "data.context_lengths=[256]",
 ]  # fmt: skip

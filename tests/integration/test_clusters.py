@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 
 import slurm_cluster
-from integration.cluster_runs import environment, start, wait_until, weights, whole_checkpoints
+from integration.cluster_runs import (
+    STEPS,
+    environment,
+    start,
+    wait_until,
+    weights,
+    whole_checkpoints,
+)
 from longact_cli.cells import cell_dir, create
 from longact_cli.config.compose import compose, parse
 from longact_cli.controls import plan_sweep
@@ -49,11 +56,11 @@ def test_a_job_that_slurm_preempts_ends_with_the_same_weights(tmp_path, undistur
         process = start(tmp_path, *SLURM, env=env)
         wait_until(lambda: whole_checkpoints(tmp_path) >= 2)
         process.send_signal(signal.SIGINT)
+        urgent = ["sbatch", "--partition=high", "--ntasks=2", "--output=/dev/null", "--wrap=true"]
+        subprocess.run(urgent, env=env, check=True, capture_output=True)
         printed, _ = process.communicate(timeout=60)
         assert process.returncode == 130
         assert "1 cells go on under slurm; the same command attaches to them again" in printed
-        urgent = ["sbatch", "--partition=high", "--ntasks=2", "--output=/dev/null", "--wrap=true"]
-        subprocess.run(urgent, env=env, check=True, capture_output=True)
         process = start(tmp_path, *SLURM, env=env)
         printed, _ = process.communicate(timeout=300)
         assert process.returncode == 0, printed
@@ -133,7 +140,7 @@ def test_a_ray_address_that_does_not_answer_is_one_line_and_exit_code_4(tmp_path
 
 
 def test_ctrl_c_saves_before_it_stops_and_the_run_goes_on_from_there(tmp_path, undisturbed):
-    rare = "algorithm.checkpoint_every=20"
+    rare = f"algorithm.checkpoint_every={STEPS}"
     process = start(tmp_path, rare, env=environment())
     wait_until(lambda: list(tmp_path.glob("runs/cells/*/progress.json")))
     process.send_signal(signal.SIGINT)
@@ -141,12 +148,12 @@ def test_ctrl_c_saves_before_it_stops_and_the_run_goes_on_from_there(tmp_path, u
     assert process.returncode == 130, printed
     assert status(tmp_path)["state"] == "interrupted"
     saved = whole_checkpoints(tmp_path)
-    assert 2 <= saved < 20
-    assert f"stopped with a checkpoint at step {saved} of 20" in status(tmp_path)["error"]
+    assert 2 <= saved < STEPS
+    assert f"stopped with a checkpoint at step {saved} of {STEPS}" in status(tmp_path)["error"]
     process = start(tmp_path, rare, env=environment())
     printed, _ = process.communicate(timeout=300)
     assert process.returncode == 0, printed
     (journal,) = tmp_path.glob("runs/cells/*/metrics.jsonl")
     rows = [json.loads(line) for line in journal.read_text().splitlines()]
-    assert [row["step"] for row in rows if row["name"] == "grad_norm"] == list(range(1, 21))
+    assert [row["step"] for row in rows if row["name"] == "grad_norm"] == list(range(1, STEPS + 1))
     assert weights(tmp_path) == undisturbed

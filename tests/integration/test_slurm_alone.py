@@ -1,7 +1,6 @@
 """A sweep on a real Slurm that goes on, and ends, without the command that submitted it."""
 
 import json
-import os
 import subprocess
 import sys
 
@@ -16,9 +15,6 @@ from longact_cli.files import read_json
 
 _REASON = slurm_cluster.missing() or missing("slurm")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(_REASON), reason=str(_REASON))]
-long = pytest.mark.skipif(
-    "LONGACT_CLUSTER_TESTS" not in os.environ, reason="takes minutes: make test-clusters"
-)
 SLURM = ("executor=slurm", "executor.gpus_per_cell=0", "executor.threads_per_worker=1")
 
 
@@ -83,7 +79,7 @@ def test_a_sweep_ends_without_its_command_and_although_its_training_is_requeued(
     assert sweep.tables() == local.tables() != {}
 
 
-@long
+@pytest.mark.minutes
 def test_an_evaluation_whose_training_fails_is_not_run_and_runs_later(tmp_path, cluster):
     sweep = sweep_on(tmp_path, cluster)
     command = [sys.executable, *sweep.command, "--dry-run", "--json"]
@@ -112,7 +108,7 @@ def test_an_evaluation_whose_training_fails_is_not_run_and_runs_later(tmp_path, 
     assert {status.state for status in states(sweep).values()} == {"done"}
 
 
-@long
+@pytest.mark.minutes
 def test_a_training_at_its_time_limit_goes_on_in_a_requeued_job_with_the_same_weights(
     tmp_path, cluster
 ):
