@@ -24,8 +24,8 @@ from integration.training_helpers import cell
 from longact_cli.config.schema import ParallelConfig, RunConfig
 from longact_cli.files import write_json
 from longact_cli.masking.processes import full_tensor
+from longact_cli.training import scoring, trainers
 from longact_cli.training import train as training
-from longact_cli.training import trainers
 from longact_cli.training.stopping import StopCallback
 from longact_cli.training.trainers import build_grpo
 
@@ -78,6 +78,26 @@ def let_accelerate_shard_on_cpu() -> None:
 
     trainers.grpo_arguments = then_pretend(trainers.grpo_arguments)
     trainers.sft_arguments = then_pretend(trainers.sft_arguments)
+
+
+class Passes:
+    """Counts the packed passes of this process, and notes the dtypes of their scores."""
+
+    def __init__(self) -> None:
+        self.real = scoring.ScoringTrainer._score_shared
+        self.dtypes: list[str] = []
+
+    def __enter__(self) -> "Passes":
+        def scored(trainer, *arguments):
+            scores = self.real(trainer, *arguments)
+            self.dtypes += [str(part.dtype) for part in scores]
+            return scores
+
+        scoring.ScoringTrainer._score_shared = scored
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        scoring.ScoringTrainer._score_shared = self.real
 
 
 class Recorder(TrainerCallback):
@@ -145,18 +165,25 @@ def compared(checkpoint: Path, sharding: str, out: Path) -> None:
         originals = training.build_grpo, training.build_sft
         training.build_grpo, training.build_sft = build, build_sft
         try:
-            train(config, folder)
+            with Passes() as passes:
+                train(config, folder)
         finally:
             training.build_grpo, training.build_sft = originals
+        write_json(folder / f"passes{rank()}.json", passes.dtypes)
         save_file(recorders[0].kept, folder / f"rank{rank()}.safetensors")
 
 
 def resumed(checkpoint: Path, sharding: str, out: Path) -> None:
     """Train once whole, and once from a checkpoint as an interruption leaves it."""
-    savers = {"bf16": True, "gradient_checkpointing": True} if sharding == "fsdp2" else {}
-    config = configured(checkpoint, sharding, **RESUMED, **savers)
+    savers = {"bf16": True, "gradient_checkpointing": True, "share_prompt_prefix": True}
+    config = configured(
+        checkpoint, sharding, **{**RESUMED, **(savers if sharding == "fsdp2" else {})}
+    )
     whole, cut = out / sharding / "whole", out / sharding / "cut"
-    train(config, whole)
+    with Passes() as passes:
+        train(config, whole)
+    write_json(whole / f"passes{rank()}.json", passes.dtypes)
+    wait()
     if rank() == 0:
         shutil.copytree(whole, cut)
         shutil.rmtree(cut / "model")

@@ -93,6 +93,18 @@ def test_two_processes_have_the_masks_and_the_weights_of_one(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sharding", SHARDINGS)
+def test_prompts_are_shared_and_scores_stay_precise(sharding: str, trained: Path) -> None:
+    runs = ["by-tokens", "whole"] if sharding == "fsdp2" else ["by-tokens"]  # whole: in bfloat16
+    for run in runs:
+        for rank in (0, 1):
+            dtypes = read_json(trained / sharding / run / f"passes{rank}.json")
+            assert len(dtypes) >= 2 * ranks_worker.STEPS
+            assert set(dtypes) == {"torch.float32"}
+    assert read_json(trained / sharding / "grpo" / "passes0.json") == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sharding", SHARDINGS)
 def test_a_masked_row_does_not_move(sharding: str, trained: Path) -> None:
     start = load_file(trained / "checkpoint" / "model.safetensors")
     found = load_file(trained / sharding / "dapo" / "rank1.safetensors")

@@ -69,7 +69,7 @@ class AlgorithmConfig(Frozen):
     share_prompt_prefix: bool
     """Read a group's common prompt once per pass. Same losses and gradients up to float rounding; a
     model where that is not so is trained as with false, which is TRL's own path, and says why. With
-    fsdp2 it does not act."""
+    fsdp2 it acts on everything but generation without vLLM."""
     whole_groups: bool = False
     """Each optimizer step takes whole groups of the rollouts that it shares with other steps, and
     each micro-batch as few prompts as it can; TRL deals out single rollouts. Shared prompts then

@@ -143,7 +143,7 @@ def _with_precision(arguments: "Trained") -> "Trained":
         from torch.distributed.fsdp import MixedPrecisionPolicy
 
         arguments.fsdp_plugin_args["mixed_precision_policy"] = MixedPrecisionPolicy(
-            param_dtype=torch.bfloat16, reduce_dtype=torch.float32, output_dtype=torch.bfloat16
+            param_dtype=torch.bfloat16, reduce_dtype=torch.float32
         )
     return arguments
 

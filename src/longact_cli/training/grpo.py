@@ -62,9 +62,9 @@ class LongActGRPOTrainer(ScoringTrainer):
         self._part = 0
         arguments["callbacks"] = [self._step_mask.callback, *arguments.get("callbacks", ())]
         settings = arguments["args"]
-        # Under FSDP2 a part of the model cannot be called by itself.
-        self._shares = algorithm.share_prompt_prefix and not settings.fsdp and can_share(model)
-        if self._shares and not settings.use_vllm:
+        self._shares = algorithm.share_prompt_prefix and can_share(model)
+        # Under FSDP2 a part of the model cannot be called by itself, as generation would.
+        if self._shares and not settings.use_vllm and not settings.fsdp:
             arguments["rollout_func"] = shared_prefix_rollout
         with warnings.catch_warnings():
             # A contract test holds rollout_func; the reader of a log cannot act on the warning.

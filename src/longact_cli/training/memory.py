@@ -146,7 +146,7 @@ def _micro_batch_tokens(algorithm: AlgorithmConfig, sequence_tokens: int, layout
     processes = layout.processes
     rows = algorithm.micro_batch(processes)
     tokens = rows * sequence_tokens
-    share = algorithm.share_prompt_prefix and algorithm.kind != "sft" and not layout.sharded
+    share = algorithm.share_prompt_prefix and algorithm.kind != "sft"
     if share and _keeps_groups(algorithm, rows, processes):
         completion = min(algorithm.max_completion_tokens, sequence_tokens)
         members = min(rows, algorithm.group_size)

@@ -45,7 +45,9 @@ class ScoringTrainer(GRPOTrainer):  # type: ignore[misc]
             )
         models = [self.model] if self.ref_model is None else [self.model, self.ref_model]
         plain = [self.accelerator.unwrap_model(model) for model in models]
-        self._shares = self._shares and all(map(can_share, plain))
+        # Under FSDP2 the reference model is split by now; it is one with the policy's layers.
+        tried = plain[:1] if self.is_fsdp_enabled else plain
+        self._shares = self._shares and all(map(can_share, tried))
         if self._shares:
             for model in plain:
                 add_prefix_scores(model, temperature=self.temperature)

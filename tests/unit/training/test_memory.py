@@ -73,7 +73,7 @@ def test_a_shared_prompt_is_counted_once_where_its_rollouts_are_sure_to_meet() -
     assert tokens(whole_groups=True) == 2 * (7 + 4 * 3)
     assert tokens(micro_batch_size=16, updates_per_rollout=1) == 4 * (7 + 4 * 3)
     assert tokens(whole_groups=True, share_prompt_prefix=False) == 8 * 10
-    assert tokens(Layout(2, sharded=True), whole_groups=True, micro_batch_size=4) == 4 * 10
+    assert tokens(Layout(2, sharded=True), whole_groups=True, micro_batch_size=4) == 7 + 4 * 3
 
 
 def test_a_budget_bounds_the_tokens_of_a_micro_batch_but_not_below_one_rollout() -> None:
