@@ -112,7 +112,7 @@ def test_an_evaluation_whose_training_fails_is_not_run_and_runs_later(tmp_path, 
 def test_a_training_at_its_time_limit_goes_on_in_a_requeued_job_with_the_same_weights(
     tmp_path, cluster
 ):
-    long = ("--steps", "120", "algorithm.checkpoint_every=10")
+    long = ("--steps", "500", "algorithm.checkpoint_every=20", "data.context_lengths=[320]")
     limit = ("executor.time_minutes=1", "executor.signal_seconds=30")
     process = start(tmp_path / "slurm", *SLURM, *long, *limit, env=cluster)
     printed, _ = process.communicate(timeout=900)
