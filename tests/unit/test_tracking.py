@@ -1,8 +1,5 @@
-import os
-import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -16,26 +13,13 @@ from longact_cli.tracking import (
     default_tracking_uri,
     tracking_uri,
 )
-from longact_cli.tracking.client import connect
 from longact_cli.tracking.query import list_studies, read_curve, read_samples, read_study
 from longact_cli.tracking.store import open_store
 from longact_cli.tracking.sync import metric_name, run_status
+from store_helpers import planned_store, runs_of
 from synthetic_store import COMMIT, Setting, base_cell, pair, rewards, write_cell
 
 SALIENT = Setting("salient", 0.3, 0, 0.7)
-
-
-def _runs(uri, study="study"):
-    client = connect(uri)
-    experiment = client.get_experiment_by_name(study)
-    runs = client.search_runs([experiment.experiment_id], "tags.`longact.kind` = 'cell'")
-    return client, runs
-
-
-def _store(tracked_runs, *cells, study="study"):
-    runs_dir, uri = tracked_runs
-    store = open_store(uri, runs_dir=runs_dir, study=study)
-    return store, store.start_plan(Plan(study, cells), "longact ablate")
 
 
 def test_the_store_of_a_runs_folder_is_its_own_database_unless_the_environment_names_another(
@@ -69,7 +53,7 @@ def test_settings_of_the_package_do_not_import_mlflow():
 def test_a_finished_cell_comes_back_from_mlflow_with_scores_samples_and_curve(tracked_runs):
     runs_dir, uri = tracked_runs
     train, evaluation = pair(SALIENT)
-    store, run = _store(tracked_runs, train, evaluation)
+    store, run = planned_store(tracked_runs, train, evaluation)
     for cell in (train, evaluation):
         store.sync_cell(cell, write_cell(runs_dir, cell, 0.7), parent_run=run)
     read = {cell.stage: cell for cell in read_study(uri, "study")}
@@ -90,10 +74,10 @@ def test_syncing_again_from_a_new_process_adds_no_run_and_no_point(tracked_runs)
     train, _ = pair(SALIENT)
     write_cell(runs_dir, train, 0.7)
     for _ in range(3):
-        store, run = _store(tracked_runs, train)
+        store, run = planned_store(tracked_runs, train)
         store.sync_cell(train, cell_dir(runs_dir, train.digest), parent_run=run)
         store.close(run, "FINISHED")
-    client, runs = _runs(uri)
+    client, runs = runs_of(uri)
     assert len(runs) == 1
     assert len(client.get_metric_history(runs[0].info.run_id, "reward")) == 12
     everything = client.search_runs([runs[0].info.experiment_id])
@@ -105,9 +89,9 @@ def test_a_running_cell_grows_and_a_torn_last_line_waits(tracked_runs):
     train, _ = pair(SALIENT)
     directory = cell_dir(runs_dir, train.digest)
     create(directory, train)
-    store, run = _store(tracked_runs, train)
+    store, run = planned_store(tracked_runs, train)
     store.sync_cell(train, directory, parent_run=run)
-    assert _runs(uri)[1] == []  # nothing has started yet
+    assert runs_of(uri)[1] == []  # nothing has started yet
     write_status(directory, Status("running", 1, started=1.0))
     points = [p._asdict() for p in rewards(train, 0.7)]
     append_lines(directory.metrics, points[:3])
@@ -116,7 +100,7 @@ def test_a_running_cell_grows_and_a_torn_last_line_waits(tracked_runs):
     with directory.metrics.open("a") as stream:
         stream.write('{"step": 6, "na')
     store.sync_cell(train, directory, parent_run=run)
-    client, runs = _runs(uri)
+    client, runs = runs_of(uri)
     assert runs[0].info.status == "RUNNING"
     assert [p.step for p in read_curve(uri, runs[0].info.run_id, "reward")] == [1, 2, 3, 4, 5]
     assert len(client.get_metric_history(runs[0].info.run_id, "reward")) == 5
@@ -129,13 +113,13 @@ def test_a_step_repeated_after_a_resume_is_corrected_and_read_once(tracked_runs)
     create(directory, train)
     write_status(directory, Status("running", 1, started=1.0))
     append_lines(directory.metrics, [{"step": 2, "name": "reward", "value": 0.5}])
-    store, run = _store(tracked_runs, train)
+    store, run = planned_store(tracked_runs, train)
     store.sync_cell(train, directory, parent_run=run)
     append_lines(directory.metrics, [{"step": 2, "name": "reward", "value": 0.25}])
     for _ in range(2):
-        store, run = _store(tracked_runs, train)
+        store, run = planned_store(tracked_runs, train)
         store.sync_cell(train, directory, parent_run=run)
-    client, runs = _runs(uri)
+    client, runs = runs_of(uri)
     run_id = runs[0].info.run_id
     assert [tuple(p) for p in read_curve(uri, run_id, "reward")] == [(2, "reward", 0.25)]
     assert len(client.get_metric_history(run_id, "reward")) == 2
@@ -149,7 +133,7 @@ def test_the_state_of_the_cell_decides_the_status(tracked_runs, state, status):
     runs_dir, uri = tracked_runs
     _, evaluation = pair(SALIENT)
     directory = write_cell(runs_dir, evaluation, 0.7, state=state, error="out of memory")
-    store, run = _store(tracked_runs, evaluation)
+    store, run = planned_store(tracked_runs, evaluation)
     store.sync_cell(evaluation, directory, parent_run=run)
     (cell,) = read_study(uri, "study")
     assert (cell.status, cell.state) == (status, state)
@@ -168,7 +152,7 @@ def test_a_process_that_a_signal_ended_is_killed_and_one_that_crashed_has_failed
 def test_the_data_of_a_cell_and_the_load_of_its_machine_are_in_its_run(tracked_runs):
     runs_dir, uri = tracked_runs
     train, evaluation = pair(SALIENT)
-    _, run = _store(tracked_runs, train, evaluation)
+    _, run = planned_store(tracked_runs, train, evaluation)
     for cell in (train, evaluation):
         directory = write_cell(runs_dir, cell, 0.7)
         facts = {**read_json(directory.provenance), "data_sha256": cell.digest}
@@ -178,7 +162,7 @@ def test_the_data_of_a_cell_and_the_load_of_its_machine_are_in_its_run(tracked_r
         for _ in range(2):
             store = open_store(uri, runs_dir=runs_dir, study="study")
             store.sync_cell(cell, directory, parent_run=run)
-    client, runs = _runs(uri)
+    client, runs = runs_of(uri)
     used = {found.data.tags["longact.stage"]: found.inputs.dataset_inputs for found in runs}
     assert [(one.dataset.name, one.dataset.digest) for one in used["eval"]] == [
         ("ruler", evaluation.digest[:36])
@@ -191,12 +175,12 @@ def test_the_data_of_a_cell_and_the_load_of_its_machine_are_in_its_run(tracked_r
 def test_a_failed_cell_that_is_retried_ends_as_one_finished_run(tracked_runs):
     runs_dir, uri = tracked_runs
     _, evaluation = pair(SALIENT)
-    store, run = _store(tracked_runs, evaluation)
+    store, run = planned_store(tracked_runs, evaluation)
     directory = write_cell(runs_dir, evaluation, 0.7, state="failed", error="killed")
     store.sync_cell(evaluation, directory, parent_run=run)
     write_status(directory, Status("running", 2, started=3.0))
     store.sync_cell(evaluation, directory, parent_run=run)
-    assert _runs(uri)[1][0].info.status == "RUNNING"
+    assert runs_of(uri)[1][0].info.status == "RUNNING"
     write_cell(runs_dir, evaluation, 0.7)
     store.sync_cell(evaluation, directory, parent_run=run)
     (cell,) = read_study(uri, "study")
@@ -206,7 +190,7 @@ def test_a_failed_cell_that_is_retried_ends_as_one_finished_run(tracked_runs):
 def test_a_planned_cell_that_never_started_is_listed_as_pending(tracked_runs):
     _, uri = tracked_runs
     train, evaluation = pair(SALIENT)
-    _store(tracked_runs, train, evaluation)
+    planned_store(tracked_runs, train, evaluation)
     cells = read_study(uri, "study")
     assert [(cell.state, cell.run_id) for cell in cells] == [("pending", None)] * 2
     assert cells[0].params["mask.sparsity"] == "0.3"
@@ -222,9 +206,9 @@ def test_values_that_are_not_finite_and_odd_names_do_not_stop_the_sync(tracked_r
         '{"step": 1, "name": "kl", "value": NaN}\n{"step": 2, "name": "kl", "value": Infinity}\n'
         '{"step": 3, "name": "acc@32k=ü", "value": 0.5}\n'
     )
-    store, run = _store(tracked_runs, train)
+    store, run = planned_store(tracked_runs, train)
     store.sync_cell(train, directory, parent_run=run)
-    assert _runs(uri)[1][0].data.metrics == {"acc_32k__": 0.5}
+    assert runs_of(uri)[1][0].data.metrics == {"acc_32k__": 0.5}
 
 
 @pytest.mark.parametrize(
@@ -243,9 +227,9 @@ def test_a_thousand_and_more_points_arrive(tracked_runs):
     write_status(directory, Status("running", 1))
     points = [{"step": i, "name": "reward", "value": i / 7} for i in range(2500)]
     append_lines(directory.metrics, points)
-    store, run = _store(tracked_runs, train)
+    store, run = planned_store(tracked_runs, train)
     store.sync_cell(train, directory, parent_run=run)
-    run_id = _runs(uri)[1][0].info.run_id
+    run_id = runs_of(uri)[1][0].info.run_id
     curve = read_curve(uri, run_id, "reward")
     assert [point.value for point in curve] == [i / 7 for i in range(2500)]
 
@@ -254,13 +238,13 @@ def test_reasons_of_several_plans_are_kept_and_the_run_hangs_below_the_last(trac
     runs_dir, uri = tracked_runs
     base = base_cell()
     directory = write_cell(runs_dir, base, 0.2)
-    store, first = _store(tracked_runs, base)
+    store, first = planned_store(tracked_runs, base)
     store.sync_cell(base, directory, parent_run=first)
     train, _ = pair(SALIENT)
     again = type(base)(**{**vars(base), "asked_by": ("control",)})
-    store, second = _store(tracked_runs, again, train)
+    store, second = planned_store(tracked_runs, again, train)
     store.sync_cell(again, directory, parent_run=second)
-    _, runs = _runs(uri)
+    _, runs = runs_of(uri)
     assert runs[0].data.tags["longact.asked_by"] == "base,control"
     assert runs[0].data.tags["mlflow.parentRunId"] == second != first
     (cell,) = [cell for cell in read_study(uri, "study") if cell.arm == "base"]
@@ -274,7 +258,7 @@ def test_two_studies_keep_their_cells_and_files_apart(tracked_runs):
     directory = write_cell(runs_dir, base, 0.2)
     hostile = "a/../b 'c' \"d\" é"
     for study in ("plain", hostile):
-        store, run = _store(tracked_runs, base, study=study)
+        store, run = planned_store(tracked_runs, base, study=study)
         store.sync_cell(base, directory, parent_run=run)
         assert [cell.digest for cell in read_study(uri, study)] == [base.digest]
     assert list_studies(uri) == tuple(sorted(("plain", hostile)))
@@ -285,9 +269,9 @@ def test_two_studies_keep_their_cells_and_files_apart(tracked_runs):
 def test_a_moved_store_can_be_read_and_written_in_its_new_place(tracked_runs):
     runs_dir, uri = tracked_runs
     base = base_cell()
-    store, run = _store(tracked_runs, base)
+    store, run = planned_store(tracked_runs, base)
     store.sync_cell(base, write_cell(runs_dir, base, 0.2), parent_run=run)
-    other, other_run = _store(tracked_runs, base, study="study-2")
+    other, other_run = planned_store(tracked_runs, base, study="study-2")
     other.sync_cell(base, cell_dir(runs_dir, base.digest), parent_run=other_run)
     moved = runs_dir.rename(runs_dir.parent / "elsewhere")
     uri = default_tracking_uri(moved)
@@ -297,12 +281,12 @@ def test_a_moved_store_can_be_read_and_written_in_its_new_place(tracked_runs):
     again = open_store(uri, runs_dir=moved, study="study")
     parent = again.start_plan(Plan("study", (base, train)), "longact ablate")
     again.sync_cell(train, write_cell(moved, train, 0.7), parent_run=parent)
-    client, runs = _runs(uri)
+    client, runs = runs_of(uri)
     folder = f"file://{moved}/artifacts/study/".replace(" ", "%20")
     assert all(run.info.artifact_uri.startswith(folder) for run in runs)
     # MLflow itself finds the files, and the other study keeps its own place.
     assert client.list_artifacts(cell.run_id)
-    assert _runs(uri, "study-2")[1][0].info.artifact_uri.startswith("file://" + str(runs_dir)[:9])
+    assert runs_of(uri, "study-2")[1][0].info.artifact_uri.startswith("file://" + str(runs_dir)[:9])
     assert not runs_dir.exists()
 
 
@@ -318,114 +302,3 @@ def test_a_broken_database_is_one_line_of_error(tmp_path):
     with pytest.raises(TrackingError, match="results on disk are kept") as caught:
         open_store(f"sqlite:///{tmp_path}/mlflow.db", runs_dir=tmp_path, study="study")
     assert "\n" not in str(caught.value)
-
-
-KILLED_WRITER = """
-import os, signal, sys
-from pathlib import Path
-from longact_cli.cells import cell_dir, read_cell
-from longact_cli.plan import Plan
-from longact_cli.tracking.store import TrackingStore, open_store
-
-runs_dir, uri, digest, victim = Path(sys.argv[1]), *sys.argv[2:5]
-directory = cell_dir(runs_dir, digest)
-cell = read_cell(directory)
-
-def die(*args, **kwargs):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-store = open_store(uri, runs_dir=runs_dir, study="study")
-run = store.start_plan(Plan("study", (cell,)), "longact ablate")
-setattr(store._client, victim, die)
-store.sync_cell(cell, directory, parent_run=run)
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("victim", ["log_batch", "log_artifact", "set_terminated", "create_run"])
-def test_a_writer_killed_at_any_point_leaves_what_the_next_one_completes(tracked_runs, victim):
-    runs_dir, uri = tracked_runs
-    _, evaluation = pair(SALIENT)
-    directory = write_cell(runs_dir, evaluation, 0.7)
-    command = [sys.executable, "-c", KILLED_WRITER, str(runs_dir), uri, evaluation.digest, victim]
-    done = subprocess.run(command, check=False, env={**os.environ}, capture_output=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    store, run = _store(tracked_runs, evaluation)
-    store.sync_cell(evaluation, directory, parent_run=run)
-    client, runs = _runs(uri)
-    assert [r.info.status for r in runs] == ["FINISHED"]
-    name = "ruler/niah_single_1/512"
-    assert len(client.get_metric_history(runs[0].info.run_id, name)) == 1
-    (cell,) = read_study(uri, "study")
-    assert len(cell.results) == 4
-
-
-@pytest.mark.slow
-def test_two_processes_may_open_a_new_store_at_once(tmp_path: Path):
-    code = (
-        "import sys; from pathlib import Path; from longact_cli.tracking.store import open_store; "
-        "open_store(sys.argv[1], runs_dir=Path(sys.argv[2]), study='study')"
-    )
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    command = [sys.executable, "-c", code, uri, str(tmp_path)]
-    started = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(3)]
-    assert [(process.communicate()[1], process.returncode) for process in started] == [(b"", 0)] * 3
-    assert list_studies(uri) == ("study",)
-
-
-TWO_WRITERS = """
-import sys, time
-from pathlib import Path
-from longact_cli.cells import list_cells, read_cell
-from longact_cli.plan import Plan
-from longact_cli.tracking.store import open_store
-
-runs_dir, uri, me, other = Path(sys.argv[1]), *sys.argv[2:5]
-found = [(read_cell(directory), directory) for directory in list_cells(runs_dir)]
-plan = Plan("study", tuple(cell for cell, _ in found))
-store = open_store(uri, runs_dir=runs_dir, study="study")
-log_batch = store._client.log_batch
-
-def together(run_id, **values):
-    if values.get("params"):
-        (runs_dir / f"{me} {run_id}").touch()
-        until = time.monotonic() + 20
-        while not (runs_dir / f"{other} {run_id}").exists() and time.monotonic() < until:
-            pass
-    log_batch(run_id, **values)
-
-store._client.log_batch = together
-run = store.start_plan(plan, "longact ablate")
-for cell, directory in found:
-    store.sync_cell(cell, directory, parent_run=run)
-"""
-
-
-@pytest.mark.slow
-def test_two_processes_may_record_the_same_runs_at_once(tracked_runs):
-    runs_dir, uri = tracked_runs
-    seeds = range(3)
-    for seed in seeds:
-        _, evaluation = pair(Setting("salient", 0.3, seed, 0.7))
-        write_cell(runs_dir, evaluation, 0.7)
-    command = [sys.executable, "-c", TWO_WRITERS, str(runs_dir), uri]
-    started = [
-        subprocess.Popen([*command, me, other], stderr=subprocess.PIPE)
-        for me, other in (("one", "two"), ("two", "one"))
-    ]
-    assert [(process.communicate()[1], process.returncode) for process in started] == [(b"", 0)] * 2
-    client, runs = _runs(uri)
-    assert [run.info.status for run in runs] == ["FINISHED"] * len(seeds)
-    for run in runs:
-        assert len(run.data.params) > 20
-        for name in run.data.metrics:
-            assert len(client.get_metric_history(run.info.run_id, name)) == 1
-    assert len(read_study(uri, "study")) == len(seeds)
-
-
-def test_a_database_whose_creation_was_cut_off_is_created_anew(tmp_path, empty_database):
-    (tmp_path / ".mlflow.db.new").write_bytes(empty_database.read_bytes()[:40_000])
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    open_store(uri, runs_dir=tmp_path, study="study")
-    assert list_studies(uri) == ("study",)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".mlflow.lock", "mlflow.db"]

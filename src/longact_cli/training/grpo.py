@@ -283,19 +283,9 @@ class LongActGRPOTrainer(ScoringTrainer):
             del values[known.get(name, 0) :]
         return Scored(batch, self._accuracy)
 
-    def _get_per_token_logps_and_entropies(
-        self,
-        model: Any,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        logits_to_keep: int,
-        *arguments: Any,
-        **keywords: Any,
-    ) -> ScoredTokens:
+    def _get_per_token_logps_and_entropies(self, *arguments: Any, **keywords: Any) -> ScoredTokens:
         """Score completions; inside the loss, treat the tokens of high covariance as well."""
-        result = super()._get_per_token_logps_and_entropies(
-            model, input_ids, attention_mask, logits_to_keep, *arguments, **keywords
-        )
+        result = super()._get_per_token_logps_and_entropies(*arguments, **keywords)
         if self._scored is not None:
             self._treat_selected(self._scored, result[0])
         return result
