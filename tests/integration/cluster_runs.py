@@ -6,6 +6,8 @@ import sys
 import time
 from pathlib import Path
 
+from processes import processes
+
 STEPS = 40
 TRAIN = [
     "train", "--sparsity", "0.3", "--steps", str(STEPS), "--study", "cluster",
@@ -35,6 +37,11 @@ def whole_checkpoints(folder: Path) -> int:
     """Return the step of the newest whole checkpoint, 0 where there is none."""
     found = folder.glob("runs/cells/*/checkpoints/*/COMPLETE")
     return max((int(path.parent.name.removeprefix("checkpoint-")) for path in found), default=0)
+
+
+def training_processes(folder: Path) -> list[int]:
+    (path,) = folder.glob("runs/cells/*")
+    return processes(" _cell ", path.name)
 
 
 def wait_until(ready, *, seconds: float = 150.0) -> None:

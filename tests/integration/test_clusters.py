@@ -15,6 +15,7 @@ from integration.cluster_runs import (
     STEPS,
     environment,
     start,
+    training_processes,
     wait_until,
     weights,
     whole_checkpoints,
@@ -25,6 +26,7 @@ from longact_cli.controls import plan_sweep
 from longact_cli.execution.base import HandOver
 from longact_cli.execution.choose import missing
 from longact_cli.lease import current
+from processes import suspended, told_to_end
 
 pytestmark = pytest.mark.slow
 SLURM = ("executor=slurm", "executor.gpus_per_cell=0", "executor.threads_per_worker=1")
@@ -55,9 +57,11 @@ def test_a_job_that_slurm_preempts_ends_with_the_same_weights(tmp_path, undistur
         env = environment(**cluster)
         process = start(tmp_path, *SLURM, env=env)
         wait_until(lambda: whole_checkpoints(tmp_path) >= 2)
-        process.send_signal(signal.SIGINT)
-        urgent = ["sbatch", "--partition=high", "--ntasks=2", "--output=/dev/null", "--wrap=true"]
-        subprocess.run(urgent, env=env, check=True, capture_output=True)
+        with suspended(training_processes(tmp_path)) as (training,):
+            process.send_signal(signal.SIGINT)
+            urgent = ["sbatch", "--partition=high", "--ntasks=2", "--output=/dev/null"]
+            subprocess.run([*urgent, "--wrap=true"], env=env, check=True, capture_output=True)
+            wait_until(lambda: told_to_end(training))
         printed, _ = process.communicate(timeout=60)
         assert process.returncode == 130
         assert "1 cells go on under slurm; the same command attaches to them again" in printed
@@ -91,7 +95,8 @@ def test_a_cell_whose_ray_node_is_killed_is_run_on_another_with_the_same_weights
     address = f"executor.address={ray_cluster.address}"
     process = start(tmp_path, "executor=ray", address, env=environment())
     wait_until(lambda: whole_checkpoints(tmp_path) >= 2)
-    ray_cluster.remove_node(node, allow_graceful=False)
+    with suspended(training_processes(tmp_path)):
+        ray_cluster.remove_node(node, allow_graceful=False)
     ray_cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
     printed, _ = process.communicate(timeout=300)
     assert process.returncode == 0, printed
@@ -143,7 +148,9 @@ def test_ctrl_c_saves_before_it_stops_and_the_run_goes_on_from_there(tmp_path, u
     rare = f"algorithm.checkpoint_every={STEPS}"
     process = start(tmp_path, rare, env=environment())
     wait_until(lambda: list(tmp_path.glob("runs/cells/*/progress.json")))
-    process.send_signal(signal.SIGINT)
+    with suspended(training_processes(tmp_path)) as (training,):
+        process.send_signal(signal.SIGINT)
+        wait_until(lambda: told_to_end(training))
     printed, _ = process.communicate(timeout=60)
     assert process.returncode == 130, printed
     assert status(tmp_path)["state"] == "interrupted"

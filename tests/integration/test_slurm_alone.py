@@ -12,6 +12,7 @@ from integration.cluster_runs import start, wait_until, weights, whole_checkpoin
 from longact_cli.cells import list_cells, peek_status
 from longact_cli.execution.choose import missing
 from longact_cli.files import read_json
+from processes import processes, suspended, told_to_end
 
 _REASON = slurm_cluster.missing() or missing("slurm")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(_REASON), reason=str(_REASON))]
@@ -62,8 +63,10 @@ def test_a_sweep_ends_without_its_command_and_although_its_training_is_requeued(
     sweep = sweep_on(tmp_path / "slurm", cluster)
     submit_and_die(sweep, cluster)
     wait_until(lambda: whole_checkpoints(sweep.folder) >= 2)
-    training = json.loads((sweep.cell("train").job).read_text())["job"]
-    ask(cluster, "scontrol", "requeue", training)
+    cell = sweep.cell("train")
+    with suspended(processes(" _cell ", cell.path.name)) as (training,):
+        ask(cluster, "scontrol", "requeue", read_json(cell.job)["job"])
+        wait_until(lambda: told_to_end(training))
     wait_until(lambda: not queue(cluster))
     found = states(sweep)
     assert {status.state for status in found.values()} == {"done"}

@@ -6,8 +6,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
@@ -19,6 +17,7 @@ from longact_cli.cells import list_cells, read_status
 from longact_cli.config.compose import compose, parse
 from longact_cli.files import read_json, read_lines
 from longact_cli.training.checkpoints import is_complete
+from processes import processes, suspended
 
 from . import ranks_worker
 from .training_helpers import with_many_end_tokens
@@ -167,29 +166,6 @@ def longact(runs: Path, *settings: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-
-
-def processes(*words: str) -> list[int]:
-    """The ids of all processes whose command line has these words."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            text = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        found += [int(path.parent.name)] if all(word in text for word in words) else []
-    return found
-
-
-@contextmanager
-def suspended(found: list[int]) -> Iterator[list[int]]:
-    """Keep these processes from going on while the block runs: a fast machine would be done."""
-    for process in found:
-        os.kill(process, signal.SIGSTOP)
-    yield found
-    for process in found:
-        with suppress(ProcessLookupError):
-            os.kill(process, signal.SIGCONT)
 
 
 def wait_for(reached, seconds: float = 300.0) -> None:
