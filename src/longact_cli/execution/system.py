@@ -10,8 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from longact_cli.errors import DamagedFileError
-from longact_cli.files import append_lines, read_lines
+from longact_cli.files import append_lines, write_bytes
 
 _MEGABYTE = 1 << 20
 # The pause grows with the age of the run: a week leaves some 2,000 samples.
@@ -40,7 +39,7 @@ def sampling(path: Path, *, seconds: float = _FIRST_SECONDS) -> Iterator[None]:
 
 
 def _sample(path: Path, seconds: float, stop: threading.Event) -> None:
-    with suppress(OSError, DamagedFileError):
+    with suppress(OSError):
         _drop_torn_line(path)
         started = time.monotonic()
         process = psutil.Process()
@@ -51,10 +50,9 @@ def _sample(path: Path, seconds: float, stop: threading.Event) -> None:
 
 def _drop_torn_line(path: Path) -> None:
     """Cut off a last line that a crash left without its end; a new one would be glued to it."""
-    if path.exists() and not path.read_bytes().endswith(b"\n"):
-        whole = list(read_lines(path))
-        path.unlink()
-        append_lines(path, whole)
+    data = path.read_bytes() if path.exists() else b""
+    if data and not data.endswith(b"\n"):
+        write_bytes(path, data[: data.rfind(b"\n") + 1])
 
 
 def _processes(process: psutil.Process) -> dict[str, float]:
