@@ -17,6 +17,10 @@ class UnknownNameError(ConfigError):
     """A name is not in its registry; the message offers the closest one."""
 
 
+class TooShortError(ConfigError):
+    """Not even the shortest prompt of one sample fits its context length."""
+
+
 class NotFoundError(LongActError):
     """A run, cell or result that was asked for does not exist."""
 

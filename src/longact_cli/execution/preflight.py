@@ -6,7 +6,8 @@ from pathlib import Path
 from longact_cli.config.describe import config_error
 from longact_cli.config.schema import RunConfig
 from longact_cli.errors import ConfigError, LongActError, PrerequisiteError
-from longact_cli.plan import Plan, flat_config
+from longact_cli.models.loading import context_window, resolve_checkpoint
+from longact_cli.plan import Cell, Plan, flat_config
 from longact_cli.redaction import holds_secret
 
 _FOLDERS = ("cells", "plans", "artifacts", "cache", "reports")
@@ -60,20 +61,30 @@ def check_plan(plan: Plan) -> None:
     from longact_cli.evaluation.inputs import check_backend  # imports numpy and more
 
     lines: dict[str, None] = {}
-    seen: set[str] = set()
+    seen: set[tuple[object, ...]] = set()
     for cell in plan.cells:
         for line in _secrets(cell.config):
             lines[line] = None
         if cell.stage == "eval":
-            asked = cell.config.model.model_dump_json() + cell.config.benchmark.model_dump_json()
             check_backend(cell.config.benchmark)
-            if asked in seen:
-                continue
-            seen.add(asked)
+        asked = _looked_at(cell)
+        if asked in seen:
+            continue
+        seen.add(asked)
         for line in _complaints(cell.config, trains=cell.stage == "train"):
             lines[line] = None
     if lines:
         raise config_error(lines)
+
+
+def _looked_at(cell: Cell) -> tuple[object, ...]:
+    """Return what the complaints about a cell are a function of."""
+    config = cell.config
+    if cell.stage == "eval":
+        return cell.stage, config.model.model_dump_json(), config.benchmark.model_dump_json()
+    parts = (config.model, config.data, config.mask)
+    completion = config.algorithm.max_completion_tokens
+    return cell.stage, completion, *(part.model_dump_json() for part in parts)
 
 
 def _secrets(config: RunConfig) -> list[str]:
@@ -101,26 +112,23 @@ def _complaints(config: RunConfig, *, trains: bool) -> list[str]:
 
 def _check_training(config: RunConfig) -> None:
     from longact_cli.evaluation.ruler.generator import find_task
+    from longact_cli.training.context_lengths import check_context_lengths
     from longact_cli.training.keychain import KEYCHAIN
 
     for task in config.data.tasks if config.data.path is None else ():
         if task != KEYCHAIN:
             find_task(task, key="data.tasks")
-    _check_lengths(config, "data.context_lengths", config.data.context_lengths)
-
-
-def _check_lengths(config: RunConfig, key: str, lengths: tuple[int, ...]) -> None:
-    from longact_cli.models.loading import context_window, resolve_checkpoint
-
+    checkpoint = resolve_checkpoint(config.model)
     try:
-        window = context_window(resolve_checkpoint(config.model), revision=config.model.revision)
+        window = context_window(checkpoint, revision=config.model.revision)
     except PrerequisiteError:
         # A hub checkpoint that is not on this machine yet: its own process checks again.
         return
-    if config.model.max_context is not None:
-        window = min(window, config.model.max_context)
+    window = min(window, config.model.max_context or window)
+    lengths = config.data.context_lengths
     if max(lengths) > window:
         raise ConfigError(
-            f"{key} is {max(lengths)}; {config.model.name} has a window of {window} tokens: "
-            f"give lengths of at most {window}"
+            f"data.context_lengths is {max(lengths)}; {config.model.name} has a window of {window} "
+            f"tokens: give lengths of at most {window}"
         )
+    check_context_lengths(config, checkpoint=Path(checkpoint), window=window)

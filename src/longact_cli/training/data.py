@@ -9,13 +9,16 @@ from typing import NamedTuple, Protocol, TypedDict
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from longact_cli.errors import ConfigError
+from longact_cli.errors import ConfigError, TooShortError
 from longact_cli.evaluation.ruler.generator import RulerSample, RulerSource, make_sample
 from longact_cli.files import sha256_json
 from longact_cli.training.keychain import KEYCHAIN, keychain_sample
 
 _CACHED_PROMPTS = 512
 _HASHED_PROMPTS = 64
+_DRAWS = 64
+_REDRAWN = 10_000_000
+"""Prompt i is drawn anew as number i + this, and so on: no other prompt has such a number."""
 
 
 class PromptRow(TypedDict):
@@ -105,13 +108,16 @@ class GeneratedPrompts:
     def row(self, index: int, *, at: int) -> PromptRow:
         """Return prompt number `index`. Tasks and lengths take turns.
 
+        A prompt whose words alone take more tokens than its length has is drawn anew; its
+        `sample_id` then ends in the number that was drawn.
+
         Raises:
-            ConfigError: It is longer than `max_prompt_tokens`.
+            ConfigError: It is longer than `max_prompt_tokens`, or none of its draws fits.
         """
         lengths = curriculum_lengths(self._mixture, at)
         kinds = tuple(itertools.product(self._mixture.tasks, lengths))
         task, context_length = kinds[index % len(kinds)]
-        sample = _sample(task, context_length, index=index, source=self._source)
+        sample = _first_fitting(task, context_length, index=index, source=self._source)
         if sample.prompt_tokens > self._mixture.max_prompt_tokens:
             raise ConfigError(
                 f"data.context_lengths has {context_length}: prompt {sample.id} takes "
@@ -139,6 +145,18 @@ def curriculum_lengths(mixture: PromptMixture, at: int) -> Sequence[int]:
         return lengths
     stage = at * len(lengths) // mixture.curriculum_prompts
     return sorted(lengths)[: stage + 1]
+
+
+def _first_fitting(
+    task: str, context_length: int, *, index: int, source: RulerSource
+) -> RulerSample:
+    """Return sample `index`, or the first of its replacements that fits its length."""
+    for draw in range(_DRAWS - 1):
+        try:
+            return _sample(task, context_length, index=index + draw * _REDRAWN, source=source)
+        except TooShortError:
+            continue
+    return _sample(task, context_length, index=index + (_DRAWS - 1) * _REDRAWN, source=source)
 
 
 def _sample(task: str, context_length: int, *, index: int, source: RulerSource) -> RulerSample:

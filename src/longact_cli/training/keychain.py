@@ -10,7 +10,7 @@ keys and sizing are ours.
 from itertools import pairwise
 from random import Random
 
-from longact_cli.errors import ConfigError
+from longact_cli.errors import TooShortError
 from longact_cli.evaluation.ruler.draft import Draft
 from longact_cli.evaluation.ruler.fit import largest, smallest
 from longact_cli.evaluation.ruler.generator import RulerSample, RulerSource
@@ -18,7 +18,7 @@ from longact_cli.evaluation.ruler.words import Split, draw_number, draw_word
 
 KEYCHAIN = "keychain"
 HOPS = 3
-_ANSWER_TOKENS = 128
+ANSWER_TOKENS = 128
 _TEMPLATE = (
     "Keys lead to other keys within the following text, and the last key of a chain leads to a "
     "magic number. Make sure to memorize it. I will quiz you about the number afterwards.\n"
@@ -36,13 +36,13 @@ def keychain_sample(
     """Return question number `index`, at most `context_length` tokens with its answer.
 
     Raises:
-        ConfigError: Not even two chains fit.
+        TooShortError: Not even two chains fit.
     """
     draft = keychain_draft(source.stream(task, context_length, index), split=source.split)
-    fit = largest(draft, source.frame, budget=context_length - _ANSWER_TOKENS)
+    fit = largest(draft, source.frame, budget=context_length - ANSWER_TOKENS)
     if fit is None:
-        needed = smallest(draft, source.frame).tokens + _ANSWER_TOKENS
-        raise ConfigError(
+        needed = keychain_shortest(context_length, index=index, source=source)
+        raise TooShortError(
             f"{source.lengths_key} is {context_length}; {task} needs about {needed} tokens with "
             "this tokenizer; choose a larger length or leave the task out"
         )
@@ -54,9 +54,15 @@ def keychain_sample(
         prompt=fit.prompt,
         references=draft.references,
         prompt_tokens=fit.tokens,
-        tokens_to_generate=_ANSWER_TOKENS,
+        tokens_to_generate=ANSWER_TOKENS,
         units=fit.units,
     )
+
+
+def keychain_shortest(context_length: int, *, index: int, source: RulerSource) -> int:
+    """Return the tokens of question number `index` with two chains and its whole answer."""
+    draft = keychain_draft(source.stream(KEYCHAIN, context_length, index), split=source.split)
+    return smallest(draft, source.frame).tokens + ANSWER_TOKENS
 
 
 def keychain_draft(rng: Random, *, split: Split, hops: int = HOPS) -> Draft:

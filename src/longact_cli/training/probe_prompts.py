@@ -10,9 +10,9 @@ from transformers import PreTrainedTokenizerBase
 from longact_cli.config.schema import RunConfig
 from longact_cli.errors import ConfigError
 from longact_cli.masking.schedule import ProbePrompts
+from longact_cli.training.context_lengths import probe_length
 from longact_cli.training.data import GeneratedPrompts, PromptMixture, PromptSource
 
-_SHORT_SHARE = 8
 _FIRST_INDEX = 1_000_000  # beyond every training prompt
 
 
@@ -34,14 +34,14 @@ def probe_prompts(
         stored = encode(read_prompts(Path(mask.prompts_file)), tokenizer)
         return lambda step: stored
     longest = max_prompt_tokens + config.algorithm.max_completion_tokens
-    length = mask.prompt_length or (longest if mask.prompts == "long" else longest // _SHORT_SHARE)
+    length = probe_length(config, window=longest)
     source = GeneratedPrompts(
         PromptMixture(
             tasks=config.data.tasks,
             context_lengths=(length,),
             chat_template=config.data.chat_template,
             seed=config.seed,
-            max_prompt_tokens=max_prompt_tokens,
+            max_prompt_tokens=longest,  # nothing is generated after it
         ),
         tokenizer=tokenizer,
     )

@@ -36,6 +36,7 @@ from longact_cli.training.checkpoints import (
     discard_newer,
     latest_checkpoint,
 )
+from longact_cli.training.context_lengths import check_context_lengths
 from longact_cli.training.data import (
     GeneratedPrompts,
     PromptMixture,
@@ -110,11 +111,12 @@ class StartPoint(NamedTuple):
         """Find the starting weights and the newest whole checkpoint; drop what lies after it.
 
         Raises:
-            ConfigError: The prompts do not fit the model's window.
+            ConfigError: The prompts fit neither the model's window nor their lengths.
             PrerequisiteError: The starting weights cannot be had.
         """
         checkpoint = local_checkpoint(config.model)
-        prompt_room(config, checkpoint)
+        window = prompt_room(config, checkpoint) + config.algorithm.max_completion_tokens
+        check_context_lengths(config, checkpoint=Path(checkpoint), window=window)
         resume = latest_checkpoint(out / "checkpoints")
         discard_newer(out / "checkpoints", resume)
         rewind(out / "metrics.jsonl", 0 if resume is None else checkpoint_step(resume))

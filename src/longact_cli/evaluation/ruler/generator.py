@@ -10,7 +10,7 @@ from functools import cached_property, partial
 from random import Random
 from typing import TYPE_CHECKING
 
-from longact_cli.errors import ConfigError
+from longact_cli.errors import ConfigError, TooShortError
 from longact_cli.evaluation.ruler.cwe import cwe_draft
 from longact_cli.evaluation.ruler.data import load_collection, load_essays, spare_words
 from longact_cli.evaluation.ruler.draft import Draft
@@ -149,7 +149,7 @@ def make_sample(task: str, context_length: int, *, index: int, source: RulerSour
 
     Raises:
         UnknownNameError: There is no such task.
-        ConfigError: Not even the shortest prompt fits.
+        TooShortError: Not even the shortest prompt fits.
     """
     answer = answer_budget(task, source=source)
     draft = _draft(task, context_length, index=index, source=source)
@@ -157,7 +157,7 @@ def make_sample(task: str, context_length: int, *, index: int, source: RulerSour
     fit = largest(draft, source.frame, budget=context_length - answer, trusted=trusted)
     if fit is None:
         needed = _shortest_length(task, context_length, index=index, source=source)
-        raise ConfigError(
+        raise TooShortError(
             f"{source.lengths_key} is {context_length}; {task} needs at least {needed} tokens with "
             "this tokenizer; choose a larger length or leave the task out"
         )
@@ -172,6 +172,18 @@ def make_sample(task: str, context_length: int, *, index: int, source: RulerSour
         tokens_to_generate=answer,
         units=fit.units,
     )
+
+
+def shortest_length(task: str, context_length: int, *, index: int, source: RulerSource) -> int:
+    """Return the tokens of sample `index` with the smallest haystack and its whole answer.
+
+    `make_sample` has room for it at `context_length` where that is not below the result.
+
+    Raises:
+        UnknownNameError: There is no such task.
+    """
+    draft = _draft(task, context_length, index=index, source=source)
+    return smallest(draft, source.frame).tokens + answer_budget(task, source=source)
 
 
 def make_prompt(
@@ -236,10 +248,8 @@ def _adds_up(task: str, context_length: int, *, index: int, source: RulerSource)
 
 def _shortest_length(task: str, context_length: int, *, index: int, source: RulerSource) -> int:
     """Return a length that holds the smallest prompts of this and the first samples, rounded up."""
-    drafts = (
-        _draft(task, context_length, index=probed, source=source)
+    needed = max(
+        shortest_length(task, context_length, index=probed, source=source)
         for probed in (index, *range(_PROBED_SAMPLES))
     )
-    tokens = max(smallest(draft, source.frame).tokens for draft in drafts)
-    needed = tokens + answer_budget(task, source=source)
     return -(-needed // _ROUND_TO) * _ROUND_TO
