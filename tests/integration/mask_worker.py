@@ -102,7 +102,7 @@ def main(backend: str, strategy: str, semantics: str, out: Path) -> None:
         max_steps=STEPS,
         per_device_train_batch_size=ROWS // world,
         gradient_accumulation_steps=ACCUMULATION,
-        gradient_checkpointing=True,
+        activation_checkpointing=True,
         learning_rate=1e-2,
         lr_scheduler_type="constant",
         weight_decay=0.1,

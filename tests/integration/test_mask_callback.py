@@ -113,7 +113,7 @@ def test_trl_grpo_watched_takes_the_mask_from_the_distinct_prompts(
             gradient_accumulation_steps=2,
             num_generations=4,
             max_completion_length=4,
-            gradient_checkpointing=True,
+            activation_checkpointing=True,
             save_strategy="no",
             **COMMON,
         ),

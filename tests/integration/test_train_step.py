@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from transformers import TrainerCallback
 
 from longact_cli.masking import SaliencyProbe, find_projections, select_rows
 from longact_cli.models.loading import load_model
@@ -174,6 +175,46 @@ def test_sharing_the_prompt_changes_no_token_loss_mask_or_gradient(
     for name, gradient in separate.gradients[0].items():
         scale = gradient.abs().max().item()
         assert torch.allclose(shared.gradients[0][name], gradient, atol=1e-5 * scale), name
+
+
+class LayerRuns(TrainerCallback):
+    """Counts how often the last layer's MLP runs during an update, recomputation included."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def on_train_begin(self, args, state, control, model, **_) -> None:
+        def count(*_: object) -> None:
+            self.count += torch.is_grad_enabled() and model.training
+
+        # Recomputation ends within the last layer: what it needs from there is known then.
+        model.model.layers[-1].mlp.register_forward_pre_hook(count)
+
+
+@pytest.mark.filterwarnings("error:`gradient_checkpointing` is deprecated:FutureWarning")
+@pytest.mark.parametrize(
+    ("algorithm", "changes"),
+    [("dapo", {}), ("dapo", {"share_prompt_prefix": False}), ("sft", {})],
+    ids=["shared", "separate", "sft"],
+)
+def test_checkpointing_runs_every_layer_again_and_trains_the_same(
+    algorithm: str, changes: dict, checkpoint: Path, tmp_path: Path
+) -> None:
+    runs, found = [], []
+    for setting in (False, True):
+        layers = LayerRuns()
+        changed = {**ONE_UPDATE, **changes, "gradient_checkpointing": setting}
+        config = cell(checkpoint, algorithm=algorithm, **changed)
+        recorder, _ = run(config, tmp_path / str(setting), [layers])
+        runs.append(layers.count)
+        found.append(recorder)
+    assert runs[0] > 0
+    assert runs[1] == 2 * runs[0]
+    plain, saving = found
+    assert saving.losses == pytest.approx(plain.losses, abs=1e-6)
+    for name, gradient in plain.gradients[0].items():
+        scale = max(gradient.abs().max().item(), 1e-12)
+        assert torch.allclose(saving.gradients[0][name], gradient, atol=1e-5 * scale), name
 
 
 def test_a_model_that_cannot_share_trains_as_trl_does_and_says_so_once(

@@ -224,7 +224,7 @@ def _common(algorithm: AlgorithmConfig) -> Mapping[str, Any]:
         "adam_beta2": algorithm.adam_beta2,
         "adam_epsilon": 1e-8,
         "max_grad_norm": algorithm.max_grad_norm,
-        "gradient_checkpointing": algorithm.gradient_checkpointing,
+        "activation_checkpointing": algorithm.gradient_checkpointing,
         "bf16": algorithm.bf16,
         "fp16": False,
         "dataloader_num_workers": 0,

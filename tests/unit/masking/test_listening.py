@@ -72,7 +72,7 @@ def test_gradient_checkpointing_is_not_counted_twice(reentrant: bool) -> None:
     counted = Counted()
     expected = counted.own_pass()
     model = counted.model.train()
-    model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+    model.activation_checkpointing_enable({"use_reentrant": reentrant})
     model.enable_input_require_grads()
     with counted.probe.listening(PROMPTS, KEPT):
         loss = model(input_ids=ROWS, attention_mask=ROWS_KEPT).logits.square().mean()
@@ -84,7 +84,7 @@ def test_gradient_checkpointing_is_not_counted_twice(reentrant: bool) -> None:
 def test_a_persistent_listener_survives_the_recomputation_of_checkpointing() -> None:
     counted = Counted()
     model = counted.model.train()
-    model.gradient_checkpointing_enable({"use_reentrant": False})
+    model.activation_checkpointing_enable({"use_reentrant": False})
     counted.probe.start(all_tokens)
     model(input_ids=ROWS, attention_mask=ROWS_KEPT).logits.square().mean().backward()
     found = counted.probe.saliency()
@@ -92,7 +92,7 @@ def test_a_persistent_listener_survives_the_recomputation_of_checkpointing() -> 
     assert counted.probe.tokens == int(ROWS_KEPT.sum())
     fresh = SaliencyProbe(model, find_projections(model))
     fresh.start(all_tokens)
-    model.gradient_checkpointing_disable()
+    model.activation_checkpointing_disable()
     model(input_ids=ROWS, attention_mask=ROWS_KEPT)
     fresh.stop()
     assert equal(found, fresh.saliency())

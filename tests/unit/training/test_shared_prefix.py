@@ -179,7 +179,7 @@ def test_gradient_checkpointing_and_accumulation_over_split_groups_change_nothin
     ours = model_of("qwen3").train()
     theirs = copy.deepcopy(ours)
     loss_of(separate(theirs, Rows())[0], Rows()).backward()
-    ours.gradient_checkpointing_enable()
+    ours.activation_checkpointing_enable()
     for rows in (Rows((0, 1, 2)), Rows((3, 4))):
         loss_of(shared(ours, rows)[0], rows).backward()
     assert_same_gradients(ours, theirs)
