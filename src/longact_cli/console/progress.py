@@ -73,6 +73,10 @@ class PlanProgress:
         self._last = time.time()
         self._live.update(self._render(running), refresh=True)
 
+    def stopping(self) -> None:
+        """Say what is waited for."""
+        self.warn("stopping: a training saves a checkpoint first; Ctrl-C again kills it")
+
     def warn(self, text: str) -> None:
         """Print a remark without tearing the live table; any thread may call it."""
         self._output.data({"event": "warning", "message": text})

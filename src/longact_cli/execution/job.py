@@ -87,7 +87,7 @@ class CellProcess:
             write_status(self._directory, again)
         return False
 
-    def stop(self, *, seconds: float) -> None:
+    def stop(self, *, seconds: float = float("inf")) -> None:
         """Ask the cell to stop and wait for it, at most `seconds`, then kill it."""
         if self._handle is None:
             return

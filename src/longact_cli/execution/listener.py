@@ -15,3 +15,6 @@ class Listener(Protocol):
 
     def tick(self, running: Sequence[Cell]) -> None:
         """Use a moment while cells run, a few times each second."""
+
+    def stopping(self) -> None:
+        """Take note that the user has asked all cells to stop, which may take a while."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from secrets import token_hex
 from typing import Any, cast
 
-from longact_cli.cells import CellDir, read_cell
+from longact_cli.cells import CellDir, read_cell, read_status
 from longact_cli.config.schema import ExecutorConfig
 from longact_cli.errors import PrerequisiteError
 from longact_cli.execution.base import HandOver
@@ -45,9 +45,9 @@ class CellActor:
     def ping(self) -> None:
         """Show that the node and this actor live."""
 
-    def stop(self, seconds: float) -> None:
-        """Ask the cell to stop; kill it after `seconds`."""
-        self._process.stop(seconds=seconds)
+    def stop(self) -> None:
+        """Ask the cell to stop, and wait: a training writes a checkpoint first."""
+        self._process.stop()
 
 
 @dataclass
@@ -78,8 +78,11 @@ class RayHandle:
         return None
 
     def terminate(self) -> None:
-        """Ask the cell to stop."""
-        self.actor.stop.remote(10.0)
+        """Ask the cell to stop; one that waits, or has not begun, has nothing to save."""
+        if read_status(self.directory).state == "pending":
+            self.kill()
+        else:
+            self.actor.stop.remote()
 
     def kill(self) -> None:
         """Stop the actor, and with it the cell, at once."""

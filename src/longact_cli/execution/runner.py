@@ -35,9 +35,8 @@ _POLL_SECONDS = 0.1
 # After a change the next look comes this soon, then later and later: short cells cost no wait.
 _FIRST_POLL_SECONDS = 0.002
 _DETACHED_POLL_SECONDS = 1.0
-_GRACE_SECONDS = 30.0
-# A cluster that has no room is asked again after this long.
-_NO_ROOM_SECONDS = 60.0
+_KILL_SECONDS = 30.0
+_NO_ROOM_SECONDS = 60.0  # After that a cluster without room is asked again.
 
 
 @dataclass(frozen=True)
@@ -137,9 +136,8 @@ class Runner:
             self._cancelled.discard(directory.path.name)
             status = read_status(directory)
             self._states[cell.digest] = self._initial(cell, directory, status)
-            if status.state == self._states[cell.digest] != "pending" or (
-                status.state == "pending" and status.error
-            ):
+            called_off = status.state == "pending" and status.error
+            if called_off or status.state == self._states[cell.digest] != "pending":
                 self._tell(cell, status)
 
     def _initial(self, cell: Cell, directory: CellDir, status: Status) -> State:
@@ -317,19 +315,21 @@ class Runner:
             listener.tick(running)
 
     def _stop(self) -> None:
-        """End all cells: first politely, at once on a second Ctrl-C or after the grace time."""
+        """End all cells: politely, which takes as long as a checkpoint; a second Ctrl-C kills."""
         self._stopping = True
         try:
+            for listener in self._listeners:
+                listener.stopping()
             for handle in self._handles.values():
                 handle.terminate()
-            self._drain(_GRACE_SECONDS)
+            self._drain(float("inf"))
         except KeyboardInterrupt:
             pass
         previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             for handle in self._handles.values():
                 handle.kill()
-            self._drain(_GRACE_SECONDS)
+            self._drain(_KILL_SECONDS)
         finally:
             signal.signal(signal.SIGINT, previous)
 

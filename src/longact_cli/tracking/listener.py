@@ -71,6 +71,9 @@ class PlanTracker:
                 self._waiting.setdefault(cell.digest, (cell, None))
             self._wake.notify()
 
+    def stopping(self) -> None:
+        """Do nothing: a run's end is copied when its cell has ended."""
+
     def finish(
         self, *, ok: bool, interrupted: bool = False, seconds: float = _FINISH_SECONDS
     ) -> bool:

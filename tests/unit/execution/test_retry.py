@@ -12,7 +12,7 @@ from longact_cli.cells import cell_dir, read_status
 from longact_cli.config.compose import compose, parse
 from longact_cli.controls import plan_sweep, plan_train
 from longact_cli.errors import ConfigError, PrerequisiteError
-from longact_cli.execution import choose
+from longact_cli.execution import choose, runner
 from longact_cli.execution.base import HandOver
 from longact_cli.execution.cancel import cancel
 from longact_cli.execution.cancelled import CellsCancelled
@@ -126,6 +126,33 @@ def test_a_second_ctrl_c_kills_a_cell_that_does_not_stop(plan, tmp_path):
     assert outcome.interrupted
     assert outcome.count("interrupted") == 1
     assert time.monotonic() - begun < 15
+
+
+def test_a_cell_that_saves_for_long_is_waited_for(plan, tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "_KILL_SECONDS", 0.1)
+    saving = """
+        import signal
+        def save(*_):
+            time.sleep(1.5)
+            (directory.path / "saved").touch()
+            sys.exit(143)
+        signal.signal(15, save)
+        (directory.path / "ready").touch()
+        time.sleep(60)
+    """
+    folder = cell_dir(tmp_path, plan.cells[0].digest).path
+
+    def interrupt():
+        while not (folder / "ready").exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    outcome = Runner(plan, tmp_path, ScriptExecutor(saving)).run()
+    thread.join()
+    assert outcome.count("interrupted") == 1
+    assert (folder / "saved").exists()
 
 
 class Cluster:

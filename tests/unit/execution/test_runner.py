@@ -34,6 +34,9 @@ class Watch:
     def tick(self, running):
         self.most = max(self.most, len(running))
 
+    def stopping(self):
+        self.events.append("stopping")
+
 
 @pytest.fixture
 def plan():
