@@ -30,7 +30,7 @@ test: $(STAMP) ## Run all tests
 test-clusters: $(STAMP) ## Test on a real Slurm and a real Ray of this machine (root; installs Slurm with apt)
 	apt-get install --quiet --yes --no-install-recommends slurm-wlm munge
 	$(BIN)/python -m pip install --quiet --constraint constraints/cpu-py311.txt --editable '.[dev,slurm,ray]'
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "" tests/integration/test_clusters.py tests/integration/test_slurm_alone.py tests/integration/test_ray_stop.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "" tests/integration/test_clusters.py tests/integration/test_slurm_alone.py tests/integration/test_ray_stop.py tests/integration/test_ray_alone.py
 
 lint: $(STAMP) ## Check style, types and the direction of imports
 	$(BIN)/ruff check src tests

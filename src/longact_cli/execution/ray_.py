@@ -1,101 +1,40 @@
 """Cells as actors of a Ray cluster: an existing one by its address, or one started here.
 
 An actor holds the resources of its cell while the cell's process runs. On an existing cluster it
-outlives the process that started it and is found again by name. Ray's own retries are off: what is
-tried again is decided in one place, by what is on disk.
+outlives the process that started it and is found again by name, and a plan is handed over as a
+whole to an actor that starts its cells in turn. Ray's own retries are off: what is tried again is
+decided in one place, by what is on disk.
 """
 
 import os
 import socket
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from secrets import token_hex
-from typing import Any, cast
+from typing import Any
 
-from longact_cli.cells import CellDir, read_cell, read_status
+from longact_cli.cells import CellDir
 from longact_cli.config.schema import ExecutorConfig
 from longact_cli.errors import PrerequisiteError
 from longact_cli.execution.base import HandOver
-from longact_cli.execution.job import CellProcess, JobRecord, end_code, read_job, write_job
+from longact_cli.execution.job import JobRecord, write_job
+from longact_cli.execution.ray_actors import (
+    NAMESPACE,
+    RayHandle,
+    Turn,
+    TurnsView,
+    find_cell,
+    start_actor,
+    start_turns,
+)
 
 _NAME = "ray"
-_NAMESPACE = "longact"
-_ASK_SECONDS = 2.0
 _CONNECT_SECONDS = 10.0
-_GIGABYTE = 1 << 30
-
-
-class CellActor:
-    """Runs one cell on a node; `run` and the other methods work side by side."""
-
-    def __init__(self, path: str, threads: int) -> None:
-        """Look after the cell in the folder `path`."""
-        self._process = CellProcess(path, threads=threads)
-
-    def run(self) -> None:
-        """Run the cell to its end, then give the node's resources back."""
-        from ray.actor import exit_actor
-
-        try:
-            self._process.run()
-        finally:
-            exit_actor()
-
-    def ping(self) -> None:
-        """Show that the node and this actor live."""
-
-    def stop(self) -> None:
-        """Ask the cell to stop, and wait: a training writes a checkpoint first."""
-        self._process.stop()
-
-
-@dataclass
-class RayHandle:
-    """A cell in a Ray actor."""
-
-    directory: CellDir
-    actor: Any
-    answer: Any = None
-    asked: float = 0.0
-
-    def poll(self) -> int | None:
-        """Return the exit code once the actor is gone, else None; an actor may wait for a node."""
-        import ray
-
-        if self.answer is None:
-            if time.monotonic() - self.asked < _ASK_SECONDS:
-                return None
-            self.answer, self.asked = self.actor.ping.remote(), time.monotonic()
-        ready, _ = ray.wait([self.answer], timeout=0)
-        if not ready:
-            return None
-        try:
-            ray.get(self.answer)
-        except ray.exceptions.RayError:
-            return end_code(self.directory)
-        self.answer = None
-        return None
-
-    def terminate(self) -> None:
-        """Ask the cell to stop; one that waits, or has not begun, has nothing to save."""
-        if read_status(self.directory).state == "pending":
-            self.kill()
-        else:
-            self.actor.stop.remote()
-
-    def kill(self) -> None:
-        """Stop the actor, and with it the cell, at once."""
-        import ray
-
-        ray.kill(self.actor, no_restart=True)
 
 
 class RayExecutor:
     """Hands cells to Ray; `workers` of them run or wait for resources."""
 
     name = _NAME
-    chains = False
 
     def __init__(self, config: ExecutorConfig) -> None:
         """Connect to `config.address`, or start Ray on this machine's loopback address.
@@ -104,6 +43,7 @@ class RayExecutor:
             PrerequisiteError: The cluster does not answer.
         """
         self._config = config
+        self._views: dict[str, TurnsView] = {}
         connect(config.address, cpus=config.workers * config.threads_per_worker)
 
     @property
@@ -112,51 +52,46 @@ class RayExecutor:
         return self._config.address is not None
 
     @property
+    def chains(self) -> bool:
+        """Whether a plan is handed over as a whole: where it can end without this process."""
+        return self.outlives
+
+    @property
     def slots(self) -> int:
         """How many cells may wait or run at the same time."""
         return self._config.workers
 
     def start(self, directory: CellDir) -> RayHandle:
         """Hand one cell over."""
-        import ray
-
-        config = read_cell(directory).config.executor
-        path = directory.path.resolve()
-        # A dead actor's name may stay taken for a while, hence one for each start.
-        name = f"longact-{directory.path.name}-{token_hex(4)}"
-        actor = (
-            cast(Any, ray.remote(CellActor))
-            .options(
-                name=name,
-                namespace=_NAMESPACE,
-                lifetime="detached",
-                num_cpus=config.threads_per_worker,
-                num_gpus=config.gpus_per_cell,
-                memory=int((config.memory_gb or 0) * _GIGABYTE) or None,
-                max_restarts=0,
-                max_concurrency=3,
-            )
-            .remote(str(path), config.threads_per_worker)
-        )
-        actor.run.remote()
+        name = _new_name(directory)
         write_job(directory, JobRecord(_NAME, name))
-        return RayHandle(directory, actor)
+        return start_actor(directory, name)
 
     def start_together(self, cells: Sequence[HandOver]) -> Sequence[RayHandle]:
-        """Hand several cells over."""
-        return [self.start(cell.directory) for cell in cells]
+        """Hand several cells over; where some have to wait, an actor gives all their turn."""
+        if len(cells) <= self.slots and all(cell.after is None for cell in cells):
+            return [self.start(cell.directory) for cell in cells]
+        name = f"longact-turns-{token_hex(4)}"
+        turns = [_turn(cell) for cell in cells]
+        for cell, turn in zip(cells, turns, strict=True):
+            write_job(cell.directory, JobRecord(_NAME, f"{name}/{turn.name}"))
+        view = self._views[name] = start_turns(name, turns, workers=self.slots)
+        named = zip(cells, turns, strict=True)
+        return [RayHandle(cell.directory, turn.name, view=view) for cell, turn in named]
 
     def attach(self, directory: CellDir) -> RayHandle | None:
-        """Return the handle of a cell whose actor still waits or runs."""
-        import ray
+        """Return the handle of a cell that still waits or runs."""
+        return find_cell(directory, self._views)
 
-        record = read_job(directory)
-        if record is None or record.executor != _NAME:
-            return None
-        try:
-            return RayHandle(directory, ray.get_actor(record.job, namespace=_NAMESPACE))
-        except ValueError:
-            return None
+
+def _turn(cell: HandOver) -> Turn:
+    after = None if cell.after is None else str(cell.after.path.resolve())
+    return Turn(str(cell.directory.path.resolve()), _new_name(cell.directory), after)
+
+
+def _new_name(directory: CellDir) -> str:
+    """Return a name for a cell's actor; a dead actor's may stay taken for a while."""
+    return f"longact-{directory.path.name}-{token_hex(4)}"
 
 
 def connect(address: str | None, *, cpus: int) -> None:
@@ -182,7 +117,7 @@ def connect(address: str | None, *, cpus: int) -> None:
                 **quiet,
             )
         else:
-            ray.init(address=address, namespace=_NAMESPACE, **quiet)
+            ray.init(address=address, namespace=NAMESPACE, **quiet)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         raise PrerequisiteError(
