@@ -86,6 +86,7 @@ def test_a_sweep_ends_without_its_command_and_a_rerun_starts_nothing(tmp_path, c
     assert sweep.tables() == local.tables() != {}
 
 
+@pytest.mark.minutes
 def test_an_evaluation_whose_training_fails_is_not_run_and_runs_later(tmp_path, cluster):
     sweep = sweep_on(tmp_path, cluster)
     command = [sys.executable, *sweep.command, "--dry-run", "--json"]
