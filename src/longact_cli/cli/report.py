@@ -50,6 +50,9 @@ def report(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder; default: RUNS_DIR/reports/STUDY.")
     ] = None,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Read all anew, also what an earlier report kept.")
+    ] = False,
     runs_dir: opt.RunsDir = opt.DEFAULT_RUNS,
     tracking_uri: opt.Tracking = None,
     json: opt.Json = False,
@@ -68,11 +71,12 @@ def report(
     from sys import argv
 
     from longact_cli.console.claims import claim_lines
+    from longact_cli.console.progress import stage_progress
     from longact_cli.execution.preflight import check_runs_dir
     from longact_cli.reporting.api import only_study
     from longact_cli.reporting.render.terminal import to_terminal
     from longact_cli.reporting.request import CLAIMS, ReportRequest
-    from longact_cli.reporting.reuse import report_again
+    from longact_cli.reporting.reuse import forget, report_again
     from longact_cli.tracking import artifact_folder
     from longact_cli.tracking import tracking_uri as chosen_uri
     from longact_cli.tracking.cache_file import cache_folder
@@ -82,19 +86,19 @@ def report(
     check_runs_dir(runs_dir, writes=out is None)
     uri = chosen_uri(tracking_uri, runs_dir)
     studies = _words(experiment) if experiment else (only_study(uri),)
-    done = report_again(
-        uri,
-        studies,
-        ReportRequest(
-            tables=_tables(table, alone=pivot is not None, claims=claims),
-            formats=_words(formats),
-            pivot=pivot,
-            siunitx=siunitx,
-            command=opt.command_line(argv),
-        ),
-        out=out or runs_dir / "reports" / artifact_folder(runs_dir, "+".join(studies)).name,
-        cache=cache_folder(runs_dir),
+    request = ReportRequest(
+        tables=_tables(table, alone=pivot is not None, claims=claims),
+        formats=_words(formats),
+        pivot=pivot,
+        siunitx=siunitx,
+        command=opt.command_line(argv),
     )
+    out = out or runs_dir / "reports" / artifact_folder(runs_dir, "+".join(studies)).name
+    cache = cache_folder(runs_dir)
+    if refresh:
+        forget(cache)
+    with stage_progress(output) as progress:
+        done = report_again(uri, studies, request, out=out, cache=cache, progress=progress)
     for shown in done.tables:
         output.show(to_terminal(shown))
         if shown.name == CLAIMS:

@@ -12,6 +12,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -151,8 +152,21 @@ def progress_bar(directory: CellDir, *, started: float | None) -> tuple[Renderab
 @contextmanager
 def step_progress(output: Output, title: str) -> Iterator[Callable[[int, int], None]]:
     """Show a progress bar with an ETA for one long task; yields `report(done, total)`."""
+    with stage_progress(output) as report:
+        yield lambda done, total: report(title, done, total)
+
+
+@contextmanager
+def stage_progress(output: Output) -> Iterator[Callable[[str, int, int], None]]:
+    """Show a bar with an ETA for each stage of a long task; yields `report(stage, done, total)`."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     hidden = output.quiet or output.json
     with Progress(*columns, TimeRemainingColumn(), console=output.err, disable=hidden) as progress:
-        task = progress.add_task(title, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+        tasks: dict[str, TaskID] = {}
+
+        def report(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = progress.add_task(stage, total=total)
+            progress.update(tasks[stage], completed=done, total=total)
+
+        yield report

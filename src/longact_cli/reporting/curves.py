@@ -8,7 +8,7 @@ from scipy.special import stdtrit
 
 from longact_cli.reporting.arms import Arm
 from longact_cli.reporting.statistics import Floats
-from longact_cli.tracking.query import TrackedCell, read_curve
+from longact_cli.tracking.query import TrackedCell, read_curves
 
 REWARD = "reward"
 WINDOW = 5
@@ -39,20 +39,27 @@ def reward_curves(uri: str, cells: Iterable[TrackedCell], arms: Iterable[Arm]) -
         TrackingError: MLflow failed.
     """
     trained = {cell.digest: cell for cell in cells if cell.stage == "train"}
+    arms = tuple(arms)
+    wanted = {cell.parent for arm in arms for cell in arm.cells}
+    rewards = _rewards(uri, [trained[digest] for digest in sorted(trained) if digest in wanted])
     runs: dict[frozenset[str], tuple[Arm, list[dict[int, float]]]] = {}
     for arm in arms:
         parents = frozenset(cell.parent for cell in arm.cells if cell.parent in trained)
         if parents and parents not in runs:
-            rewards = [_rewards(uri, trained[digest]) for digest in sorted(parents)]
-            runs[parents] = (arm, [points for points in rewards if points])
+            found = [rewards.get(digest) for digest in sorted(parents)]
+            runs[parents] = (arm, [points for points in found if points])
     several = len({arm.section[:2] for arm, _ in runs.values()}) > 1
     return tuple(_curve(arm, points, several) for arm, points in runs.values() if points)
 
 
-def _rewards(uri: str, cell: TrackedCell) -> dict[int, float]:
-    if cell.status != "FINISHED" or cell.run_id is None:
-        return {}
-    return {point.step: point.value for point in read_curve(uri, cell.run_id, REWARD)}
+def _rewards(uri: str, cells: Iterable[TrackedCell]) -> dict[str, dict[int, float]]:
+    """Return the rewards of each finished cell by step."""
+    runs = {cell.digest: cell.run_id for cell in cells if cell.run_id and cell.status == "FINISHED"}
+    curves = read_curves(uri, tuple(runs.values()), REWARD)
+    return {
+        digest: {point.step: point.value for point in curves[run_id]}
+        for digest, run_id in runs.items()
+    }
 
 
 def _curve(arm: Arm, runs: list[dict[int, float]], several: bool) -> Curve:

@@ -10,6 +10,7 @@ from longact_cli.reporting.arms import Arm, Question
 from longact_cli.reporting.frame import Study
 from longact_cli.reporting.grouping import collect_arms
 from longact_cli.results import SampleResult
+from longact_cli.tracking.artifacts import each
 from longact_cli.tracking.query import read_samples
 
 MOST_QUESTIONS = 120
@@ -64,7 +65,7 @@ def _group(uri: str, study: Study, title: str, arms: Sequence[Arm], most: int) -
     means = _means(arms)
     spread = {name: np.ptp([x for x in row if x == x] or [0.0]) for name, row in means.items()}
     chosen = sorted(means, key=lambda question: (-spread[question], question))[:most]
-    texts = [_texts(uri, study, arm, chosen) for arm in arms]
+    texts = each(uri, lambda arm: _texts(uri, study, arm, chosen), arms)
     questions = tuple(_asked(question, arms, means[question], texts) for question in chosen)
     note = f"{len(questions)} of {len(means)} questions, those on which arms differ most first."
     return QuestionGroup(title, note, questions)

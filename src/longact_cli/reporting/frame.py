@@ -12,11 +12,12 @@ import pandas as pd
 from longact_cli.errors import NotFoundError
 from longact_cli.files import sha256_json
 from longact_cli.results import EvalResult
+from longact_cli.tracking import Progress
 from longact_cli.tracking.query import (
     TrackedCell,
     list_studies,
     read_answers,
-    read_curve,
+    read_curves,
     read_study,
 )
 from longact_cli.tracking.run_files import Answers, Asked, RunFiles
@@ -82,13 +83,16 @@ def is_scored(cell: TrackedCell) -> bool:
     return cell.stage == "eval" and cell.status == "FINISHED"
 
 
-def load_study(uri: str, *names: str, cache: Path | None = None) -> Study:
+def load_study(
+    uri: str, *names: str, cache: Path | None = None, progress: Progress | None = None
+) -> Study:
     """Read one study from MLflow, or several as one: equal cells are counted once.
 
     Args:
         uri: MLflow tracking URI.
         names: The studies.
         cache: Folder with what an earlier call has read, which is then brought up to date.
+        progress: Told how far a server is read.
 
     Raises:
         NotFoundError: There is no such study, or it has no finished eval cell.
@@ -96,7 +100,7 @@ def load_study(uri: str, *names: str, cache: Path | None = None) -> Study:
     """
     names = tuple(dict.fromkeys(names))
     kept = None if cache is None else cache / f"answers-{sha256_json([uri, names])[:16]}.json"
-    with RunFiles(kept) as files:
+    with RunFiles(kept, progress) as files:
         cells, places = _cells(uri, names, files)
         title = " + ".join(names)
         scored = [cell for cell in cells if is_scored(cell)]
@@ -162,14 +166,20 @@ def _nothing_scored(name: str, cells: Collection[TrackedCell]) -> NotFoundError:
 
 def _achieved(uri: str, cells: Iterable[TrackedCell]) -> dict[str, float]:
     """Return the mean of the logged update ratios of each finished run whose mask had a mass."""
-    found = {}
-    for cell in cells:
-        by_mass = cell.params.get("mask.mass", "null") != "null"
-        if by_mass and cell.stage == "train" and cell.run_id and cell.status == "FINISHED":
-            points = read_curve(uri, cell.run_id, UPDATE_RATIO)
-            if points:
-                found[cell.digest] = sum(point.value for point in points) / len(points)
-    return found
+    runs = {
+        cell.digest: cell.run_id
+        for cell in cells
+        if cell.params.get("mask.mass", "null") != "null"
+        and cell.stage == "train"
+        and cell.run_id
+        and cell.status == "FINISHED"
+    }
+    curves = read_curves(uri, tuple(runs.values()), UPDATE_RATIO)
+    means = {}
+    for digest, run_id in runs.items():
+        if points := curves[run_id]:
+            means[digest] = sum(point.value for point in points) / len(points)
+    return means
 
 
 def _no_study(uri: str, name: str) -> NotFoundError:

@@ -21,6 +21,7 @@ from longact_cli.reporting.render.page import Page, Picture, RunRow, to_page
 from longact_cli.reporting.request import CLAIMS, ReportFiles, ReportRequest
 from longact_cli.reporting.table import Provenance, Table
 from longact_cli.reporting.tables import TABLES, all_tables
+from longact_cli.tracking import Progress
 
 FIGURE_FORMATS = ("pdf", "png", "svg")
 PAGE = "html"
@@ -39,6 +40,7 @@ def write_report(
     *,
     out: Path,
     cache: Path | None = None,
+    progress: Progress | None = None,
 ) -> ReportFiles:
     """Write each table in each table format, the figures in each figure format, and one page.
 
@@ -51,6 +53,7 @@ def write_report(
         request: What to write.
         out: Folder, created where it is missing.
         cache: Folder that keeps what is read from the store for the next report.
+        progress: Told how far a server is read.
 
     Raises:
         NotFoundError: There is no such study, or nothing of it is finished.
@@ -59,7 +62,7 @@ def write_report(
     """
     request = _expanded(request)
     _check(request)
-    data = load_study(uri, *studies, cache=cache)
+    data = load_study(uri, *studies, cache=cache, progress=progress)
     provenance = _provenance(data, request.command)
     built = tuple(_tables(data, provenance, request))
     files = [("runs.csv", _runs_file(data)), *_table_files(built, request)]

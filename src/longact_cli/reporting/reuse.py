@@ -14,14 +14,21 @@ from typing import Any
 from longact_cli.files import sha256_file, sha256_json
 from longact_cli.reporting.request import ReportFiles, ReportRequest
 from longact_cli.reporting.table import Column, Entry, Provenance, Section, Table
+from longact_cli.tracking import Progress, is_server
 from longact_cli.tracking.cache_file import read_cache, write_cache
-from longact_cli.tracking.state import store_state
+from longact_cli.tracking.state import state_read, store_state
 
 _PACKAGES = ("matplotlib", "numpy", "pandas", "scipy")
 
 
 def report_again(
-    uri: str, studies: Sequence[str], request: ReportRequest, *, out: Path, cache: Path
+    uri: str,
+    studies: Sequence[str],
+    request: ReportRequest,
+    *,
+    out: Path,
+    cache: Path,
+    progress: Progress | None = None,
 ) -> ReportFiles:
     """Write a report as `write_report` does, unless exactly that has been written already.
 
@@ -31,6 +38,7 @@ def report_again(
         request: What to write.
         out: Folder, created where it is missing.
         cache: Folder that remembers what was written and what was read for it.
+        progress: Told how far a server is read.
 
     Raises:
         NotFoundError: There is no such study, or nothing of it is finished.
@@ -39,25 +47,32 @@ def report_again(
     """
     asked = sha256_json([uri, list(studies), asdict(request), str(out.resolve())])
     place = cache / f"report-{asked[:16]}.json"
-    before = _state(uri, studies, asked)
-    known = None if before is None else _written(read_cache(place), before, out)
+    kept = read_cache(place)
+    before = None
+    if kept is not None or not is_server(uri):  # a server is not asked in vain
+        before = store_state(uri, studies, cache, progress)
+    known = None if before is None else _written(kept, _state(asked, before), out)
     if known is not None:
         return known
     from longact_cli.reporting.report import write_report  # imports pandas and scipy
 
-    done = write_report(uri, studies, request, out=out, cache=cache)
-    if before is not None and _state(uri, studies, asked) == before:
+    done = write_report(uri, studies, request, out=out, cache=cache, progress=progress)
+    after = state_read(uri, studies, cache, before)
+    if after is not None:
         files = [(path.name, sha) for path, sha in zip(done.paths, done.checksums, strict=True)]
         tables = [_packed(table) for table in done.tables]
-        write_cache(place, {"state": before, "files": files, "tables": tables})
+        write_cache(place, {"state": _state(asked, after), "files": files, "tables": tables})
     return done
 
 
-def _state(uri: str, studies: Sequence[str], asked: str) -> str | None:
-    """Return a digest of all that the bytes of a report depend on; None where nothing tells."""
-    store = store_state(uri, studies)
-    if store is None:
-        return None
+def forget(cache: Path) -> None:
+    """Delete what earlier reports have kept; the next one reads everything anew."""
+    for path in cache.glob("*.json"):
+        path.unlink(missing_ok=True)
+
+
+def _state(asked: str, store: str) -> str:
+    """Return a digest of all that the bytes of a report depend on."""
     packages = [version(name) for name in _PACKAGES]
     return sha256_json([asked, store, _code(), sys.version, packages])
 

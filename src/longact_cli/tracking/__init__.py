@@ -5,6 +5,7 @@ This file imports no MLflow, so that settings and errors cost nothing.
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -20,12 +21,19 @@ for _name, _value in (
     ("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true"),
     ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2"),
     ("MLFLOW_HTTP_REQUEST_TIMEOUT", "20"),
+    ("MLFLOW_HTTP_POOL_MAXSIZE", "16"),
 ):
     os.environ.setdefault(_name, _value)
 
 _VARIABLE = "MLFLOW_TRACKING_URI"
 _SQLITE = "sqlite:///"
 _SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql")
+
+WRITTEN_TAG = "longact.written"
+"""When a run was last written to, in milliseconds by the clock of the server."""
+
+Progress = Callable[[str, int, int], None]
+"""Called as `(what, done, total)`."""
 
 PlanStatus = Literal["FINISHED", "FAILED", "KILLED"]
 
@@ -76,6 +84,11 @@ def tracking_uri(given: str | None, runs_dir: Path, *, configured: str | None = 
 def database_file(uri: str) -> Path | None:
     """Return the file of a sqlite URI; None for a server."""
     return Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
+
+
+def is_server(uri: str) -> bool:
+    """Return whether this is the address of an MLflow server, not of a database."""
+    return uri.startswith(("http://", "https://"))
 
 
 def artifact_folder(runs_dir: Path, study: str) -> Path:

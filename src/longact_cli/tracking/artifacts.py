@@ -1,18 +1,24 @@
 """The files of a study's runs: beside the database where they lie there, else as downloads."""
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from longact_cli.tracking import TrackingError, artifact_folder, database_file
+from longact_cli.tracking import (
+    Progress,
+    TrackingError,
+    artifact_folder,
+    database_file,
+    is_server,
+)
 from longact_cli.tracking.signatures import Signature, file_signature
 
 T = TypeVar("T")
 R = TypeVar("R")
-_AT_ONCE = 8
+_AT_ONCE = 16
 PLAN, RESULTS, SAMPLES = "plan.json", "results.json", "samples.jsonl"
 
 
@@ -23,13 +29,15 @@ class Artifacts(NamedTuple):
     """
 
     uri: str
+    study: str
     folder: Path | None
 
     @classmethod
     def of(cls, uri: str, study: str) -> "Artifacts":
         """Return the files of a study."""
         database = database_file(uri)
-        return cls(uri, None if database is None else artifact_folder(database.parent, study))
+        folder = None if database is None else artifact_folder(database.parent, study)
+        return cls(uri, study, folder)
 
     def signature(self, run_id: str, name: str, copied: str | None) -> Signature | None:
         """Return what changes with a file of a finished run; None where nothing tells.
@@ -53,6 +61,16 @@ class Artifacts(NamedTuple):
             if beside.is_file():
                 yield beside
                 return
+        if self.folder is None and is_server(self.uri):
+            from longact_cli.tracking.server import artifact_location, fetch
+
+            content = fetch(self.uri, artifact_location(self.uri, self.study), run_id, name)
+            if content is not None:
+                with tempfile.TemporaryDirectory(prefix="longact-") as folder:
+                    path = Path(folder, name)
+                    path.write_bytes(content)
+                    yield path
+                return
         from longact_cli.tracking.client import connect, translated
 
         with tempfile.TemporaryDirectory(prefix="longact-") as folder, translated(self.uri):
@@ -63,16 +81,29 @@ class Artifacts(NamedTuple):
                 )
             yield found
 
-    def each(self, read: Callable[[T], R], items: Iterable[T]) -> list[R]:
-        """Return what `read` makes of each item; a server is asked for several at a time.
-
-        What a file costs there is waiting for the answer.
-        """
-        if self.folder is not None:
-            return [read(item) for item in items]
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            return list(pool.map(read, items))
-
     def beside(self, run_id: str, name: str) -> Path:
         """Return where a file lies in a store that has a folder."""
         return Path(f"{self.folder}/{run_id}/artifacts/{name}")
+
+
+def each(
+    uri: str,
+    read: Callable[[T], R],
+    items: Sequence[T],
+    *,
+    progress: Progress | None = None,
+    what: str = "",
+) -> list[R]:
+    """Return what `read` makes of each item; a server is asked for several at a time.
+
+    What a file costs there is waiting for the answer. There, `progress` is told how far `what` is.
+    """
+    if database_file(uri) is not None:
+        return [read(item) for item in items]
+    found = []
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for one in pool.map(read, items):
+            found.append(one)
+            if progress is not None:
+                progress(what, len(found), len(items))
+    return found

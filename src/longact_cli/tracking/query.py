@@ -1,23 +1,27 @@
-"""The reader: a study's cells, scores, samples and curves, from MLflow alone.
+"""The reader: a study's cells, scores, samples and curves, from MLflow alone."""
 
-A sqlite store is read without MLflow, which is imported only where it has to answer.
-"""
-
-import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from longact_cli.files import read_json, read_lines
 from longact_cli.results import EvalResult, MetricPoint, SampleResult, Stage
-from longact_cli.tracking import database_file
-from longact_cli.tracking.artifacts import PLAN, RESULTS, SAMPLES, Artifacts
-from longact_cli.tracking.database import RunRecord, read_points, read_runs, study_names
+from longact_cli.tracking import WRITTEN_TAG
+from longact_cli.tracking.artifacts import PLAN, RESULTS, SAMPLES, Artifacts, each
+from longact_cli.tracking.database import RunRecord
 from longact_cli.tracking.run_files import Answers, RunFiles, answers_of
+from longact_cli.tracking.source import is_absent, list_studies, run_points, study_runs
 
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Experiment
+__all__ = [
+    "MEASURE_TAGS",
+    "TrackedCell",
+    "list_studies",
+    "read_answers",
+    "read_curve",
+    "read_curves",
+    "read_samples",
+    "read_study",
+]
 
 # What a cell measures about itself: name for readers, tag in MLflow.
 MEASURE_TAGS = {
@@ -25,8 +29,6 @@ MEASURE_TAGS = {
     "training_seconds": "longact.seconds",
     "peak_memory_bytes": "longact.peak_memory_bytes",
 }
-_DEFAULT = "Default"
-_PAGE = 500
 
 
 @dataclass(frozen=True)
@@ -73,66 +75,30 @@ class TrackedCell:
     copied: str | None = None
 
 
-def list_studies(uri: str) -> tuple[str, ...]:
-    """Return the names of all studies, sorted; none where the database does not exist yet.
-
-    Raises:
-        TrackingError: MLflow failed.
-    """
-    if _is_absent(uri):
-        return ()
-    return tuple(sorted(name for name in _study_names(uri) if name != _DEFAULT))
-
-
-def _study_names(uri: str) -> tuple[str, ...]:
-    database = database_file(uri)
-    if database is not None:
-        try:
-            return study_names(database)
-        except sqlite3.Error:
-            pass  # MLflow knows what to do with it, or says what is wrong
-    from longact_cli.tracking.client import connect, translated
-
-    with translated(uri):
-        client = connect(uri)
-        names: list[str] = []
-        token = None
-        while True:
-            page = client.search_experiments(max_results=_PAGE, page_token=token)
-            names += [found.name for found in page if _holds_cells(found)]
-            token = page.token
-            if not token:
-                return tuple(names)
-
-
 def read_study(uri: str, study: str, files: RunFiles | None = None) -> tuple[TrackedCell, ...]:
     """Return every cell that a plan of this study asked for or that has a run, by label.
 
-    Empty where the study does not exist. All runs are asked for each time, also of a server: MLflow
-    filters by when a run ended, not by when it was last written, so that a tag that was changed, a
-    run that was deleted and a cell that was copied late would be missed.
+    Empty where the study does not exist.
 
     Args:
         uri: MLflow tracking URI.
         study: The study's name.
-        files: Where the scores of runs may be known already.
+        files: Where runs and their scores may be known already.
 
     Raises:
         TrackingError: MLflow failed.
     """
-    if _is_absent(uri):
+    if is_absent(uri):
         return ()
     artifacts, files = Artifacts.of(uri, study), files or RunFiles(None)
-    runs = _runs(uri, study)
-    ran = {run.tags.get("longact.cell") for run in runs}
+    runs = study_runs(uri, study, files)
+    ran = {run.tags.get("longact.cell", "") for run in runs}
     cells: dict[str, TrackedCell] = {}
     commands: dict[str, str | None] = {}
     for run in _by_start(runs, "plan"):
-        for planned in _planned(artifacts, run):
-            digest = planned["tags"]["longact.cell"]
-            commands[digest] = run.tags.get("longact.command")
-            if digest not in ran:
-                cells[digest] = _cell(planned["tags"], planned["params"])
+        asked, absent = _planned(artifacts, run, ran, files)
+        commands |= dict.fromkeys(asked, run.tags.get("longact.command"))
+        cells |= {cell.digest: cell for cell in absent}
     for run in _by_start(runs, "cell"):
         cell = _cell(run.tags, run.params, run)
         cells[cell.digest] = cell
@@ -141,12 +107,12 @@ def read_study(uri: str, study: str, files: RunFiles | None = None) -> tuple[Tra
         results = _results(artifacts, cell, files)
         return replace(cell, command=commands.get(cell.digest), results=results)
 
-    known = artifacts.each(complete, cells.values())
-    return tuple(sorted(known, key=lambda cell: (cell.label, cell.digest)))
+    found = each(uri, complete, list(cells.values()), progress=files.progress, what="scores")
+    return tuple(sorted(found, key=lambda cell: (cell.label, cell.digest)))
 
 
 def read_answers(
-    uri: str, study: str, cells: Iterable[TrackedCell], files: RunFiles
+    uri: str, study: str, cells: Sequence[TrackedCell], files: RunFiles
 ) -> list[Answers]:
     """Return the answers of cells that have a run, without their texts.
 
@@ -160,7 +126,7 @@ def read_answers(
         signature = artifacts.signature(run_id, SAMPLES, cell.copied)
         return files.answers(run_id, signature, lambda: answers_of(_samples(artifacts, run_id)))
 
-    return artifacts.each(read, cells)
+    return each(uri, read, cells, progress=files.progress, what="answers")
 
 
 def read_samples(uri: str, study: str, run_id: str) -> tuple[SampleResult, ...]:
@@ -186,61 +152,22 @@ def read_curve(uri: str, run_id: str, name: str) -> tuple[MetricPoint, ...]:
     Raises:
         TrackingError: MLflow failed.
     """
-    latest = {step: value for _, step, value in sorted(_points(uri, run_id, name))}
-    return tuple(MetricPoint(step, name, latest[step]) for step in sorted(latest))
+    return read_curves(uri, (run_id,), name)[run_id]
 
 
-def _points(uri: str, run_id: str, name: str) -> tuple[tuple[int, int, float], ...]:
-    """Return timestamp, step and value of every point of a metric."""
-    database = database_file(uri)
-    if database is not None:
-        try:
-            return read_points(database, run_id, name)
-        except sqlite3.Error:
-            pass
-    from longact_cli.tracking.client import connect, translated
+def read_curves(
+    uri: str, run_ids: Sequence[str], name: str
+) -> Mapping[str, tuple[MetricPoint, ...]]:
+    """Return one metric of several runs, each as `read_curve` does.
 
-    with translated(uri):
-        history = connect(uri).get_metric_history(run_id, name)
-    return tuple((int(point.timestamp), int(point.step), float(point.value)) for point in history)
-
-
-def _runs(uri: str, study: str) -> tuple[RunRecord, ...]:
-    """Return every run of a study; none where it does not exist."""
-    database = database_file(uri)
-    if database is not None:
-        try:
-            return read_runs(database, study)
-        except sqlite3.Error:
-            pass
-    from longact_cli.tracking.client import connect, translated
-
-    with translated(uri):
-        client = connect(uri)
-        experiment = client.get_experiment_by_name(study)
-        if experiment is None or experiment.lifecycle_stage != "active":
-            return ()
-        return tuple(_search(client, experiment.experiment_id))
-
-
-def _search(client: "MlflowClient", experiment: str) -> Iterator[RunRecord]:
-    token = None
-    while True:
-        page = client.search_runs([experiment], max_results=_PAGE, page_token=token)
-        for run in page:
-            info, data = run.info, run.data
-            yield RunRecord(
-                info.run_id,
-                info.status,
-                info.start_time,
-                info.end_time,
-                data.tags,
-                data.params,
-                data.metrics,
-            )
-        token = page.token
-        if not token:
-            return
+    Raises:
+        TrackingError: MLflow failed.
+    """
+    found = {}
+    for run_id, points in zip(run_ids, run_points(uri, run_ids, name), strict=True):
+        latest = {step: value for _, step, value in sorted(points)}
+        found[run_id] = tuple(MetricPoint(step, name, latest[step]) for step in sorted(latest))
+    return found
 
 
 def _cell(
@@ -295,10 +222,28 @@ def _last_values(run: RunRecord) -> dict[str, float]:
     return dict(run.metrics) | recorded
 
 
-def _planned(artifacts: Artifacts, run: RunRecord) -> list[dict[str, dict[str, str]]]:
-    with artifacts.opened(run.run_id, PLAN) as path:
-        plan: dict[str, Any] = read_json(path) or {"cells": []}
-        return list(plan["cells"])
+def _planned(
+    artifacts: Artifacts, run: RunRecord, ran: Collection[str], files: RunFiles
+) -> tuple[tuple[str, ...], list[TrackedCell]]:
+    """Return the digests of all cells of a plan, and those of its cells that have no run.
+
+    The file of a large sweep is large; it is read only where something of it is not known.
+    """
+    cells: list[Any] = []
+
+    def read() -> tuple[str, ...]:
+        if not cells:
+            with artifacts.opened(run.run_id, PLAN) as path:
+                plan: dict[str, Any] = read_json(path) or {"cells": []}
+                cells.extend(plan["cells"])
+        return tuple(cell["tags"]["longact.cell"] for cell in cells)
+
+    signature = artifacts.signature(run.run_id, PLAN, run.tags.get(WRITTEN_TAG))
+    digests = files.plan(run.run_id, signature, read)
+    if any(digest not in ran for digest in digests):
+        read()
+    absent = [cell for cell in cells if cell["tags"]["longact.cell"] not in ran]
+    return digests, [_cell(cell["tags"], cell["params"]) for cell in absent]
 
 
 def _results(artifacts: Artifacts, cell: TrackedCell, files: RunFiles) -> tuple[EvalResult, ...]:
@@ -311,13 +256,3 @@ def _results(artifacts: Artifacts, cell: TrackedCell, files: RunFiles) -> tuple[
             return tuple(EvalResult(**row) for row in read_json(path) or [])
 
     return files.results(run_id, artifacts.signature(run_id, RESULTS, cell.copied), read)
-
-
-def _holds_cells(experiment: "Experiment") -> bool:
-    """Return whether this is a study: analyses have an experiment of their own."""
-    return bool(experiment.tags.get("longact.kind") != "analysis")
-
-
-def _is_absent(uri: str) -> bool:
-    database = database_file(uri)
-    return database is not None and not database.is_file()

@@ -11,10 +11,11 @@ from threading import Lock
 from typing import Any, NamedTuple, Self
 
 from longact_cli.results import EvalResult, SampleResult
+from longact_cli.tracking import Progress
 from longact_cli.tracking.cache_file import read_cache, write_cache
 from longact_cli.tracking.signatures import Signature
 
-_RESULTS, _ANSWERS = "/results", "/answers"
+_PLAN, _RESULTS, _ANSWERS = "/plan", "/results", "/answers"
 
 
 class Asked(NamedTuple):
@@ -65,9 +66,11 @@ class RunFiles:
     left by one it keeps all, so that what was read so far is not read again.
     """
 
-    def __init__(self, path: Path | None) -> None:
-        """Open a cache file; None keeps nothing."""
+    def __init__(self, path: Path | None, progress: Progress | None = None) -> None:
+        """Open a cache file; None keeps nothing. `progress` is told how far a server is read."""
         self._path = path
+        self.folder = None if path is None else path.parent
+        self.progress = progress
         known: dict[str, Any] = (read_cache(path) if path else None) or {}
         questions = [Asked(*row) for row in known.get("questions", ())]
         self._asked = [tuple(questions[i] for i in places) for places in known.get("asked", ())]
@@ -86,6 +89,17 @@ class RunFiles:
             self._used = self._known | self._used
         if self._path is not None and self._used != self._known:
             self._save(self._path)
+
+    def plan(
+        self, run_id: str, signature: Signature | None, read: Callable[[], tuple[str, ...]]
+    ) -> tuple[str, ...]:
+        """Return the digests of a plan's cells; without a signature they are read and not kept."""
+        found = self._find(run_id + _PLAN, signature)
+        if found is None:
+            digests = read()
+            self._keep(run_id + _PLAN, signature, list(digests))
+            return digests
+        return tuple(found[0])
 
     def results(
         self,

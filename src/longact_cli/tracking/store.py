@@ -14,8 +14,9 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from longact_cli.cells import CellDir, Status, read_status
 from longact_cli.plan import Cell, Plan
 from longact_cli.redaction import redact
-from longact_cli.tracking import PlanStatus, artifact_folder, database_file
+from longact_cli.tracking import WRITTEN_TAG, PlanStatus, artifact_folder, database_file
 from longact_cli.tracking.client import connect, create_database, send, translated
+from longact_cli.tracking.clock import clock_of
 from longact_cli.tracking.records import AnalysisRecord, Unfinished
 from longact_cli.tracking.relocate import relocate
 from longact_cli.tracking.sync import (
@@ -55,6 +56,7 @@ class TrackingStore:
 
     def __init__(self, client: MlflowClient, uri: str, experiment: str, lock: Path) -> None:
         """Use the existing experiment with this id; `lock` is a file all writers agree on."""
+        self._now = clock_of(uri)
         self._client = client
         self._uri = uri
         self._experiment = experiment
@@ -96,6 +98,7 @@ class TrackingStore:
             self._send_tags(run, tags)
             cells = [_planned(cell) for cell in plan.cells]
             self._client.log_dict(run_id, {"study": plan.study, "cells": cells}, PLAN_FILE)
+            send(self._client.log_batch, run_id, tags=[self._stamp()])
         return run_id
 
     def close(self, run_id: str, status: PlanStatus) -> None:
@@ -232,7 +235,10 @@ class TrackingStore:
             if found is not None:
                 return found
             made = self._client.create_run(
-                self._experiment, start_time=started, tags=dict(tags), run_name=name
+                self._experiment,
+                start_time=started,
+                tags={**tags, WRITTEN_TAG: str(self._now())},
+                run_name=name,
             )
             if database_file(self._uri) is None:
                 return self._find(key, tags[key]) or made
@@ -241,6 +247,8 @@ class TrackingStore:
     def _send_tags(self, run: Run, tags: Mapping[str, str]) -> bool:
         known = run.data.tags
         fresh = [RunTag(key, value) for key, value in tags.items() if known.get(key) != value]
+        if fresh or WRITTEN_TAG not in known:
+            fresh.append(self._stamp())
         for part in _parts(fresh, _TAGS_PER_CALL):
             send(self._client.log_batch, run.info.run_id, tags=part)
             known |= {tag.key: tag.value for tag in part}
@@ -259,11 +267,16 @@ class TrackingStore:
         while params or points or mark:
             some, params = params[:_PARAMS_PER_CALL], params[_PARAMS_PER_CALL:]
             part, points = points[:_METRICS_PER_CALL], points[_METRICS_PER_CALL:]
-            tags = [mark] if mark and not params and not points else []
+            last = [mark] if mark and not params and not points else []
+            tags = [self._stamp(), *last]
             send(self._client.log_batch, run_id, metrics=part, params=some, tags=tags)
-            mark = None if tags else mark
+            mark = None if last else mark
             known |= {param.key: param.value for param in some}
             stored |= {(p.key, p.step): Stored(p.timestamp, p.value) for p in part}
+
+    def _stamp(self) -> RunTag:
+        """Return the tag that goes with whatever is written; reports look for changes by it."""
+        return RunTag(WRITTEN_TAG, str(self._now()))
 
     def _load_points(self, run: Run) -> dict[PointKey, Stored]:
         stored: dict[PointKey, Stored] = {}
