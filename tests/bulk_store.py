@@ -18,10 +18,11 @@ from longact_cli.config.schema import RunConfig
 from longact_cli.files import sha256_json
 from longact_cli.plan import Cell
 from longact_cli.results import SampleResult
-from longact_cli.tracking import artifact_folder
+from longact_cli.tracking import WRITTEN_TAG, artifact_folder
 from longact_cli.tracking.sync import cell_params, identity_tags
 from synthetic_store import COMMIT, results
 
+WRITTEN = "1700000000000"
 COMMAND = "longact ablate --experiment experiments/made-up.yaml"
 INFINITEBENCH = (
     *("passkey", "number_string", "kv_retrieval", "longbook_sum_eng", "longbook_qa_eng"),
@@ -146,11 +147,24 @@ def write_store(
         benches: The benchmarks.
         failed: Planned as well; their training failed.
     """
-    database = runs_dir / "mlflow.db"
-    shutil.copy(template, database)
+    shutil.copy(template, runs_dir / "mlflow.db")
+    write_study(runs_dir, study, trained, models=models, benches=benches, failed=failed)
+    return f"sqlite:///{runs_dir}/mlflow.db"
+
+
+def write_study(
+    runs_dir: Path,
+    study: str,
+    trained: Iterable[Trained],
+    *,
+    models: Sequence[str] = (),
+    benches: Sequence[Bench] = BENCHES,
+    failed: Iterable[Trained] = (),
+) -> None:
+    """Write a study into the database of a store; see `write_store`."""
     folder = artifact_folder(runs_dir, study)
     planned: list[dict] = []
-    with sqlite3.connect(database) as sql:
+    with sqlite3.connect(runs_dir / "mlflow.db") as sql:
         experiment = _experiment(sql, study, folder)
         for one in (*models, *trained):
             for cell, bench in _cells(one, benches):
@@ -164,7 +178,15 @@ def write_store(
                 _insert(sql, experiment, folder, cell, *state, {"longact.error": error})
                 planned.append({"tags": identity_tags(cell), "params": cell_params(cell)})
         _write_plan(sql, experiment, folder, study, planned)
-    return f"sqlite:///{database}"
+
+
+def serve_files(runs_dir: Path) -> None:
+    """Make a store one of a server, which gives out the files that lie in the folder."""
+    address = f"{artifact_folder(runs_dir, 'x').parent.as_uri()}/"
+    with sqlite3.connect(runs_dir / "mlflow.db") as sql:
+        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
+            change = f"UPDATE {table} SET {column} = replace({column}, ?, 'mlflow-artifacts:/')"
+            sql.execute(change, (address,))
 
 
 def add_runs(
@@ -220,6 +242,8 @@ def _insert(
             "longact.state": state,
             "longact.git_commit": COMMIT,
             "longact.asked_by": ",".join(cell.asked_by),
+            "longact.replicated": f"{state} 1 90.0",
+            WRITTEN_TAG: WRITTEN,
         }
     )
     sql.executemany(
@@ -271,6 +295,7 @@ def _write_plan(
 ) -> None:
     run_id = _run(sql, experiment, folder, "plan", "FINISHED")
     tags = {"longact.kind": "plan", "longact.plan": "p", "longact.command": COMMAND}
+    tags[WRITTEN_TAG] = WRITTEN
     sql.executemany(
         "INSERT INTO tags (key, value, run_uuid) VALUES (?, ?, ?)",
         [(key, value, run_id) for key, value in tags.items()],

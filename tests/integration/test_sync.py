@@ -1,28 +1,23 @@
 """MLflow may be away, locked or killed: nothing is lost and nothing is written twice."""
 
-import os
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 
 import pytest
-from mlflow import MlflowClient
 
 from longact_cli.cells import cell_dir, read_status, write_status
 from longact_cli.plan import Plan
-from longact_cli.reporting.frame import load_study
 from longact_cli.tracking import default_tracking_uri
 from longact_cli.tracking.client import connect
 from longact_cli.tracking.listener import PlanTracker
 from longact_cli.tracking.query import read_samples, read_study
 from longact_cli.tracking.replay import replay
+from mlflow_server import Server
 from synthetic_store import Setting, base_cell, pair, write_cell
 
 pytestmark = pytest.mark.slow
@@ -49,48 +44,9 @@ def empty_database(tmp_path_factory):
     return path
 
 
-class Server:
-    """A real MLflow server on the loopback, over its own database."""
-
-    def __init__(self, folder, empty_database):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        folder.mkdir()
-        shutil.copy(empty_database, folder / "server.db")
-        self.folder = folder
-        self.uri = f"http://127.0.0.1:{self.port}"
-        self.process = None
-
-    def start(self):
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
-        command += ["--port", str(self.port), "--workers", "1"]
-        command += ["--backend-store-uri", f"sqlite:///{self.folder}/server.db"]
-        command += ["--artifacts-destination", str(self.folder / "files")]
-        self.process = subprocess.Popen(
-            command, start_new_session=True, cwd=self.folder,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                urllib.request.urlopen(f"{self.uri}/health", timeout=2).close()
-            except (urllib.error.URLError, OSError):
-                assert time.monotonic() < deadline, "the server did not come up"
-                time.sleep(0.2)
-            else:
-                return
-
-    def kill(self):
-        if self.process is not None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-            self.process = None
-
-
 @pytest.fixture
 def server(tmp_path, empty_database):
-    made = Server(tmp_path / "server", empty_database)
+    made = Server(tmp_path / "server", template=empty_database)
     yield made
     made.kill()
 
@@ -142,42 +98,6 @@ def test_a_server_that_is_away_then_killed_in_the_middle_ends_up_with_every_run_
     assert stored(server.uri) == complete()
     evaluated = [cell for cell in read_study(server.uri, "study") if cell.stage == "eval"]
     assert len(read_samples(server.uri, "study", evaluated[0].run_id)) == 40
-    check_that_files_of_a_server_are_read_once(server.uri, runs_dir)
-
-
-def check_that_files_of_a_server_are_read_once(uri, runs_dir):
-    """As long as nothing is copied anew; runs are asked for each time."""
-    asked = []
-
-    def counted(client, run_id, name, folder):
-        asked.append((run_id, name))
-        return download(client, run_id, name, folder)
-
-    download = MlflowClient.download_artifacts
-    cold = load_study(uri, "study", cache=None)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(MlflowClient, "download_artifacts", counted)
-        load_study(uri, "study", cache=runs_dir / "cache")
-        evaluations = [cell for cell in cold.cells if cell.stage == "eval"]
-        assert len(asked) == 1 + 2 * len(evaluations) == 11  # the plan, results and answers
-        asked.clear()
-        warm = load_study(uri, "study", cache=runs_dir / "cache")
-        assert [name for _, name in asked] == ["plan.json"]
-        assert warm.cells == cold.cells
-        assert warm.samples.equals(cold.samples)
-        assert warm.scores.equals(cold.scores)
-        asked.clear()
-        changed, deleted = evaluations[0].run_id, evaluations[1].run_id
-        client = connect(uri)
-        client.set_tag(changed, "longact.replicated", "done 2 later")
-        client.set_tag(changed, "longact.git_commit", "another")
-        client.delete_run(deleted)
-        fresh = load_study(uri, "study", cache=runs_dir / "cache")
-        assert {(changed, "results.json"), (changed, "samples.jsonl")} < set(asked)
-        assert len(asked) == 3
-    assert fresh.cells == load_study(uri, "study").cells
-    assert len(fresh.scored) == len(cold.scored) - 1
-    assert "another" in set(fresh.samples["commit"])
 
 
 def test_an_empty_database_is_rebuilt_from_the_runs_folder_by_the_command(

@@ -91,7 +91,7 @@ def report(
         formats=_words(formats),
         pivot=pivot,
         siunitx=siunitx,
-        command=opt.command_line(argv),
+        command=opt.command_line([word for word in argv if word != "--refresh"]),
     )
     out = out or runs_dir / "reports" / artifact_folder(runs_dir, "+".join(studies)).name
     cache = cache_folder(runs_dir)

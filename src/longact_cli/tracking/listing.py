@@ -108,7 +108,9 @@ def _brought_up(place: _Place, settled: _Settled) -> Mapping[str, RunRecord]:
     What comes or goes meanwhile is noticed by the count, and then asked for again.
     """
     try:
-        found = _asked(place, settled.runs) | _changed(place, settled)
+        with ThreadPoolExecutor(1) as aside:
+            changed = aside.submit(_changed, place, settled)
+            found = _asked(place, settled.runs) | changed.result()
         if counts(place.uri, place.experiment, len(found)):
             return found
         if settled.runs:
