@@ -30,26 +30,39 @@ class Curve(NamedTuple):
     high: Floats
 
 
-def reward_curves(uri: str, cells: Iterable[TrackedCell], arms: Iterable[Arm]) -> tuple[Curve, ...]:
+def reward_curves(
+    uri: str, cells: Iterable[TrackedCell], arms: Iterable[Arm], *, most: int | None = None
+) -> tuple[Curve, ...]:
     """Return one curve per arm that was trained, smoothed over `WINDOW` logged steps.
 
     Only finished train cells count, and only steps that all seeds of an arm have logged.
+
+    Args:
+        uri: MLflow tracking URI.
+        cells: The cells of the study.
+        arms: Its arms.
+        most: How many curves at most, the first ones; no more are read.
 
     Raises:
         TrackingError: MLflow failed.
     """
     trained = {cell.digest: cell for cell in cells if cell.stage == "train"}
-    arms = tuple(arms)
-    wanted = {cell.parent for arm in arms for cell in arm.cells}
-    rewards = _rewards(uri, [trained[digest] for digest in sorted(trained) if digest in wanted])
-    runs: dict[frozenset[str], tuple[Arm, list[dict[int, float]]]] = {}
+    runs: dict[frozenset[str], Arm] = {}
     for arm in arms:
         parents = frozenset(cell.parent for cell in arm.cells if cell.parent in trained)
-        if parents and parents not in runs:
-            found = [rewards.get(digest) for digest in sorted(parents)]
-            runs[parents] = (arm, [points for points in found if points])
-    several = len({arm.section[:2] for arm, _ in runs.values()}) > 1
-    return tuple(_curve(arm, points, several) for arm, points in runs.values() if points)
+        if parents:
+            runs.setdefault(parents, arm)
+    several = len({arm.section[:2] for arm in runs.values()}) > 1
+    found: list[Curve] = []
+    waiting = list(runs.items())
+    while waiting and (most is None or len(found) < most):
+        part, waiting = waiting[:most], waiting[most:] if most else []
+        digests = sorted({digest for parents, _ in part for digest in parents})
+        rewards = _rewards(uri, [trained[digest] for digest in digests])
+        for parents, arm in part:
+            points = [rewards[digest] for digest in sorted(parents) if rewards.get(digest)]
+            found += [_curve(arm, points, several)] if points else []
+    return tuple(found[:most])
 
 
 def _rewards(uri: str, cells: Iterable[TrackedCell]) -> dict[str, dict[int, float]]:

@@ -74,7 +74,7 @@ def figures(uri: str, study: Study, provenance: Provenance) -> tuple[Drawing, ..
 def _rewards(
     uri: str, study: Study, arms: Sequence[Arm], provenance: Provenance
 ) -> Iterator[Drawing]:
-    curves = reward_curves(uri, study.cells, arms)[:_MOST_LINES]
+    curves = reward_curves(uri, study.cells, arms, most=_MOST_LINES)
     if curves:
         points = reward_points(curves, provenance)
         title = f"Training reward: {study.name}"
