@@ -9,7 +9,7 @@ import json
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from mlflow.exceptions import RestException
+from mlflow.exceptions import MlflowException, RestException
 from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request, verify_rest_response
@@ -22,6 +22,7 @@ _PAGE = 500
 _API = "/api/2.0/mlflow"
 _PROXIED = "mlflow-artifacts:"
 _OK, _NOT_FOUND = 200, 404
+_PATIENCE = 60  # seconds: a busy server takes its time over hundreds of runs
 
 
 class Experiment(NamedTuple):
@@ -69,7 +70,7 @@ def find_experiment(uri: str, study: str) -> Experiment | None:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 return None
             raise
-    experiment = found["experiment"]
+    experiment = found.get("experiment", {})
     if experiment.get("lifecycle_stage") != "active":
         return None
     return Experiment(experiment["experiment_id"], experiment.get("artifact_location", ""))
@@ -154,12 +155,19 @@ def fetch(uri: str, location: str, run_id: str, name: str) -> bytes | None:
         return _checked(answer)
 
 
-def _asked(uri: str, method: str, name: str, values: dict[str, Any]) -> Any:
+def _asked(uri: str, method: str, name: str, values: dict[str, Any]) -> dict[str, Any]:
     endpoint = f"{_API}/{name}"
-    given = {"params": values} if method == "GET" else {"json": values}
-    return json.loads(
-        _checked(http_request(get_default_host_creds(uri), endpoint, method, **given))
-    )
+    given: dict[str, Any] = {"params": values} if method == "GET" else {"json": values}
+    patience = {"timeout": _PATIENCE} if method == "POST" else {}
+    answer = http_request(get_default_host_creds(uri), endpoint, method, **given, **patience)
+    content = _checked(answer)
+    try:
+        found = json.loads(content)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise MlflowException(f"{endpoint} answers {content[:60]!r}; this is no MLflow server")
+    return found
 
 
 def _checked(answer: Any) -> bytes:
