@@ -5,11 +5,9 @@ it holds. So runs that have ended are kept here, and each time the server is ask
 
 - for every run that is not among them: new ones, whenever they ended, restored ones, those that
   had not ended, those without `longact.written` (an older version wrote them);
-- for those with the latest `longact.written`, which every write of ours sets: changed ones;
-- whether it holds as many runs as are then known. If not, all are asked for.
-
-A run is kept once its last write is ten minutes old, by the clock of the server, which is also the
-one that writers go by: writes that were under way are seen the next time.
+- for those whose `longact.written`, which every write of ours sets by the clock of the server, is
+  later than ten minutes before the last time: what was under way then is seen now;
+- whether it holds as many runs as are then known. If not, for deleted ones, and then for all.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -51,7 +49,7 @@ class _Place(NamedTuple):
 
 
 class _Settled(NamedTuple):
-    """Runs whose last write was long past when they were listed, and since when others count."""
+    """Runs that had ended when they were listed, and since when they may have been written to."""
 
     runs: Mapping[str, RunRecord]
     since: int
@@ -80,7 +78,8 @@ def listed_runs(
     with translated(uri):
         settled = _settled(kept, found.number)
         runs = _brought_up(_Place(uri, found.number, progress), settled)
-    if file is not None and runs != settled.runs:
+    late = any(_written(run) >= settled.since for run in runs.values())
+    if file is not None and (late or runs != settled.runs):
         runs_now = [runs[run_id] for run_id in sorted(runs)]
         write_cache(file, {"experiment": found.number, "listed": now, **_packed(runs_now)})
     return tuple(runs[run_id] for run_id in sorted(runs))
@@ -196,13 +195,8 @@ def _written(run: RunRecord) -> int:
 def _settled(kept: Any, experiment: str) -> _Settled:
     if kept is None or kept["experiment"] != experiment:
         return _Settled({}, 0)
-    since = kept["listed"] - _MARGIN
-    runs = {
-        run.run_id: run
-        for run in _unpacked(kept)
-        if run.status in _ENDED and 0 <= _written(run) < since
-    }
-    return _Settled(runs, since)
+    ended = (run for run in _unpacked(kept) if run.status in _ENDED and _written(run) >= 0)
+    return _Settled({run.run_id: run for run in ended}, kept["listed"] - _MARGIN)
 
 
 def _kept_file(folder: Path, uri: str, study: str) -> Path:
