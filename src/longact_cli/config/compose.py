@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, RangeSweep
+from hydra.core.override_parser.types import Glob, Override, RangeSweep
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -21,6 +21,7 @@ from longact_cli.config.schema import RunConfig
 from longact_cli.errors import ConfigError
 from longact_cli.registry import unknown_name
 
+MOST_COMBINATIONS = 10_000
 _PRESET_BENCHMARK = "ruler"
 
 
@@ -96,12 +97,34 @@ def _sweep_items(override: Override) -> tuple[str, ...]:
     0.30000000000000004 and 0.4; decimals hold 0.3, which is the same cell as `0.3` given by hand.
     """
     sweep = override.value()
-    if not isinstance(sweep, RangeSweep) or sweep.shuffle or not isinstance(sweep.step, float):
+    if isinstance(sweep, Glob) or not override.is_discrete_sweep():
+        raise ConfigError(
+            f"{override.input_line} names no single values; give them: "
+            f"{override.key_or_group}=a,b or choice(a,b) or range(start,stop,step)"
+        )
+    if not isinstance(sweep, RangeSweep):
         return tuple(override.sweep_string_iterator())
     if sweep.step == 0:
-        raise ConfigError(f"{override.input_line} steps by 0; give a step such as 0.1")
+        raise ConfigError(f"{override.input_line} steps by 0; give another step, e.g. 1 or 0.1")
     start, stop, step = (Decimal(str(number)) for number in (sweep.start, sweep.stop, sweep.step))
-    return tuple(str(start + step * index) for index in range(ceil((stop - start) / step)))
+    count = max(0, ceil((stop - start) / step))
+    check_count(count, override.input_line)
+    if sweep.shuffle or not isinstance(sweep.step, float):
+        return tuple(override.sweep_string_iterator())
+    return tuple(str(start + step * index) for index in range(count))
+
+
+def check_count(count: int, named: str) -> None:
+    """Refuse a sweep that nobody can have meant, before it is spelled out.
+
+    Raises:
+        ConfigError: It has more than `MOST_COMBINATIONS` values or combinations.
+    """
+    if count > MOST_COMBINATIONS:
+        raise ConfigError(
+            f"{named} makes {count} combinations; a sweep holds at most {MOST_COMBINATIONS}: "
+            "give fewer values, or divide it into several commands"
+        )
 
 
 def _plain(value: Any) -> Any:

@@ -137,3 +137,25 @@ def test_a_range_of_fractions_and_lists_as_values_are_axes():
     found = expand(parse(["mask.sparsity=range(0.1,0.4,0.1)", "data.context_lengths=[256],[512]"]))
     pairs = [(c.mask.sparsity, c.data.context_lengths) for c in found]
     assert pairs == [(s, (n,)) for s in (0.1, 0.2, 0.3) for n in (256, 512)]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("mask.sparsity=interval(0.1,0.5)", "names no single values"),
+        ("mask=glob(*)", "names no single values"),
+        ("seed=range(0,5,0)", "steps by 0"),
+        ("mask.sparsity=range(0,0.5,0.0)", "steps by 0"),
+        ("seed=range(0,1000000)", "1000000 combinations; a sweep holds at most 10000"),
+    ],
+)
+def test_a_sweep_that_cannot_be_listed_is_refused_in_one_line(text, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        parse([text])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_sweep_of_too_many_combinations_is_refused_before_it_is_composed():
+    axes = [f"{key}=range(0,101)" for key in ("seed", "mask.refresh_every")]
+    with pytest.raises(ConfigError, match="the sweep makes 10201 combinations"):
+        expand(parse(axes))
