@@ -5,11 +5,13 @@ from pathlib import Path
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 from yaml import YAMLError
 
 from longact_cli.errors import ConfigError
 
-Scalar = str | int | float | bool
+Scalar = str | int | float | bool | None
+Value = Scalar | tuple[Scalar, ...]
 
 
 class Experiment(BaseModel):
@@ -20,7 +22,8 @@ class Experiment(BaseModel):
         question: What it is to settle, for people.
         model: Comma list of models, as `--model` takes it.
         controls: Whether random and dense controls are added.
-        sweep: Setting to its value or list of values; each list is an axis.
+        sweep: Setting to its value or list of values; each list is an axis. A value that is a list
+            itself (`data.context_lengths`) stands in a list of such.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -29,7 +32,7 @@ class Experiment(BaseModel):
     question: str = ""
     model: str | None = None
     controls: bool = True
-    sweep: dict[str, Scalar | tuple[Scalar, ...]] = {}
+    sweep: dict[str, Scalar | tuple[Value, ...]] = {}
 
     @property
     def overrides(self) -> tuple[str, ...]:
@@ -37,9 +40,16 @@ class Experiment(BaseModel):
         return tuple(f"{key}={_text(value)}" for key, value in self.sweep.items())
 
 
-def _text(value: Scalar | tuple[Scalar, ...]) -> str:
-    items = value if isinstance(value, tuple) else (value,)
-    return ",".join(str(item).lower() if isinstance(item, bool) else str(item) for item in items)
+def _text(value: Scalar | tuple[Value, ...]) -> str:
+    return ",".join(map(_item, value)) if isinstance(value, tuple) else _item(value)
+
+
+def _item(value: Value) -> str:
+    if isinstance(value, tuple):
+        return f"[{','.join(map(_item, value))}]"
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def load_experiment(path: Path) -> Experiment:
@@ -53,6 +63,20 @@ def load_experiment(path: Path) -> Experiment:
     try:
         tree = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
         return Experiment.model_validate(tree)
-    except (OmegaConfBaseException, YAMLError, ValidationError) as error:
+    except ValidationError as error:
+        reason = "; ".join(dict.fromkeys(map(_complaint, error.errors())))
+    except OSError as error:
+        reason = str(error.strerror)
+    except (OmegaConfBaseException, YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
-        raise ConfigError(f"--experiment {path} does not fit: {reason}") from None
+    raise ConfigError(f"--experiment {path} does not fit: {reason}")
+
+
+def _complaint(error: ErrorDetails) -> str:
+    """Say what is wrong with one entry, and what is allowed there."""
+    key = ".".join(map(str, error["loc"][:1])) or "the file"
+    if error["type"] == "extra_forbidden":
+        return f"'{key}' is not one of {', '.join(Experiment.model_fields)}"
+    if key == "sweep" and len(error["loc"]) > 1:
+        return f"sweep: {error['loc'][1]} must be a value or a list of values"
+    return f"{key}: {error['msg'][:1].lower()}{error['msg'][1:]}"

@@ -13,7 +13,7 @@ def expand(assignments: Sequence[Assignment]) -> tuple[RunConfig, ...]:
     """Return one configuration for each combination of values, in the order given.
 
     Raises:
-        ConfigError: An option has no value, there are too many combinations, or one breaks the schema.
+        ConfigError: An option has no value, a combination breaks the schema, or there are too many.
     """
     for item in assignments:
         if not item.values:
