@@ -2,10 +2,13 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from pydantic import ValidationError
+
+from longact_cli.config.describe import complaints
 from longact_cli.config.schema import RunConfig
 from longact_cli.errors import CellFailedError
 from longact_cli.files import read_json, read_lines, sha256_file, write_json
@@ -160,19 +163,28 @@ def read_cell(directory: CellDir) -> Cell:
     """Read a cell's description back.
 
     Raises:
-        CellFailedError: There is no readable description.
+        CellFailedError: There is no readable description, or another version has written it.
     """
     data = read_json(directory.path / "cell.json")
-    if data is None:
+    if not isinstance(data, dict):
         raise CellFailedError(f"{directory.path} has no readable cell.json; it is not a cell")
-    return Cell(
-        stage=data["stage"],
-        config=RunConfig.model_validate(data["config"]),
-        model_revision=data["model_revision"],
-        parent=data["parent"],
-        digest=data["digest"],
-        asked_by=tuple(data["asked_by"]),
-        inputs=tuple(data.get("inputs", {}).items()),
+    try:
+        return Cell(
+            stage=data["stage"],
+            config=RunConfig.model_validate(data["config"]),
+            model_revision=data["model_revision"],
+            parent=data["parent"],
+            digest=data["digest"],
+            asked_by=tuple(data["asked_by"]),
+            inputs=tuple(data.get("inputs", {}).items()),
+        )
+    except ValidationError as error:
+        reason = "; ".join(complaints(error))
+    except (KeyError, TypeError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+    raise CellFailedError(
+        f"{directory.path} is a cell of another version of longact ({reason}); read it with that "
+        "version, or run the sweep again in another --runs-dir"
     )
 
 
@@ -190,13 +202,16 @@ def read_status(directory: CellDir) -> Status:
 
 
 def peek_status(directory: CellDir) -> Status:
-    """Return what the cell's status file says, without looking at its results: for overviews."""
+    """Return what the cell's status file says, without looking at its results: for overviews.
+
+    What another version has added to it is left out.
+    """
     data = read_json(directory.path / "status.json")
-    try:
-        status = Status(**data) if isinstance(data, dict) else Status("pending")
-    except TypeError:
+    if not isinstance(data, dict) or data.get("state") not in get_args(State):
         return Status("pending")
-    return replace(status, retries=tuple(status.retries))
+    known = {key: value for key, value in data.items() if key in Status.__dataclass_fields__}
+    retries = known.pop("retries", ())
+    return Status(**known, retries=tuple(retries) if isinstance(retries, list) else ())
 
 
 def write_status(directory: CellDir, status: Status) -> None:

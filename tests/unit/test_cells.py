@@ -20,6 +20,7 @@ from longact_cli.cells import (
 )
 from longact_cli.config.compose import compose, parse
 from longact_cli.errors import CellFailedError, CellHeldError
+from longact_cli.files import read_json, write_json
 from longact_cli.holding import hold, is_held
 from longact_cli.plan import train_cell
 from longact_cli.results import EvalResult
@@ -81,7 +82,7 @@ def test_a_done_status_without_its_files_is_pending_again_and_says_why(directory
     assert read_status(directory).error == "run again: DONE is damaged"
 
 
-@pytest.mark.parametrize("text", ["", '{"state": "do', "[]", '{"state": "done", "of": "later"}'])
+@pytest.mark.parametrize("text", ["", '{"state": "do', "[]", '{"state": "flying"}'])
 def test_a_status_that_cannot_be_read_is_pending(directory, text):
     (directory.path / "status.json").write_text(text)
     assert read_status(directory) == Status("pending")
@@ -117,3 +118,27 @@ def test_results_round_trip(directory):
 def test_a_folder_without_description_is_not_a_cell(tmp_path):
     with pytest.raises(CellFailedError, match="is not a cell"):
         read_cell(CellDir(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("edit", "named"),
+    [
+        (lambda data: data["config"]["mask"].update(old_key=1), "'mask.old_key' is not a setting"),
+        (lambda data: data.pop("stage"), "'stage'"),
+        (lambda data: data["config"].pop("seed"), "seed is not set"),
+    ],
+)
+def test_a_cell_of_another_version_is_one_line(directory, cell, edit, named):
+    create(directory, cell)
+    data = read_json(directory.path / "cell.json")
+    edit(data)
+    write_json(directory.path / "cell.json", data)
+    with pytest.raises(CellFailedError, match="of another version of longact") as caught:
+        read_cell(directory)
+    assert named in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_status_with_more_than_this_version_knows_keeps_what_it_knows(directory):
+    write_json(directory.path / "status.json", {"state": "failed", "attempt": 2, "mood": "bad"})
+    assert read_status(directory) == Status("failed", attempt=2)

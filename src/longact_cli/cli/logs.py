@@ -34,7 +34,7 @@ def logs(
     from longact_cli.execution.preflight import check_runs_dir
 
     output = opt.make_output(json=json, quiet=quiet, no_color=no_color, verbose=verbose)
-    check_runs_dir(runs_dir)
+    check_runs_dir(runs_dir, writes=False)
     row = find_row(runs_dir, cell)
     output.note(f"{row.digest[:12]} {row.label}: {row.status.state}")
     path = row.directory.stderr if stderr else row.directory.stdout

@@ -28,7 +28,7 @@ def status(
     from longact_cli.execution.preflight import check_runs_dir
 
     output = opt.make_output(json=json, quiet=quiet, no_color=no_color, verbose=verbose)
-    check_runs_dir(runs_dir)
+    check_runs_dir(runs_dir, writes=False)
     rows = overview(runs_dir)
     if not rows:
         raise NotFoundError(f"--runs-dir is {runs_dir}; it holds no cells: run `longact ablate`")

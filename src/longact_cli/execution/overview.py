@@ -1,5 +1,6 @@
 """The state of every cell of a store, read from disk, and one of them by name."""
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
@@ -18,6 +19,7 @@ from longact_cli.tracking.plans import is_plan_held, read_plans
 
 _SHORTEST = 4
 _SHOWN = 5
+_START_SECONDS = 30.0
 
 
 class Row(NamedTuple):
@@ -39,7 +41,7 @@ def overview(runs_dir: Path) -> tuple[Row, ...]:
     rows: list[Row] = []
     for directory in list_cells(runs_dir):
         cell = read_json(directory.path / "cell.json")
-        if cell is not None:
+        if isinstance(cell, dict) and {"digest", "label"} <= cell.keys():
             status = current_status(directory)
             if status.state == "pending" and directory.path.name in called_off:
                 status = cancelled(status)
@@ -65,17 +67,31 @@ def _with_queue(rows: Sequence[Row]) -> Iterator[Row]:
 
 
 def current_status(directory: CellDir) -> Status:
-    """Return where a cell stands; one that says `running` and has no process was interrupted."""
+    """Return where a cell stands; one that says `running` and has no process was interrupted.
+
+    A process that was just started owns its cell only once Python is up.
+    """
     status = peek_status(directory)
-    if status.state == "running" and not is_held(directory):
-        return replace(status, state="interrupted")
-    return status
+    if status.state != "running" or is_held(directory):
+        return status
+    young = status.started is not None and time.time() - status.started < _START_SECONDS
+    if young and _any_plan_held(directory.runs_dir):
+        return status
+    # It may have come up, or ended, between the two looks.
+    status = peek_status(directory)
+    if status.state != "running" or is_held(directory):
+        return status
+    return replace(status, state="interrupted")
 
 
 def at_work(runs_dir: Path, rows: Sequence[Row]) -> bool:
     """Return whether a process runs a cell or a plan of this store, or a cluster will."""
     if any(row.status.state == "running" or row.queued for row in rows):
         return True
+    return _any_plan_held(runs_dir)
+
+
+def _any_plan_held(runs_dir: Path) -> bool:
     return any(is_plan_held(runs_dir, plan.digest) for plan in read_plans(runs_dir))
 
 

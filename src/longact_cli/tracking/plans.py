@@ -47,7 +47,7 @@ def read_plans(runs_dir: Path) -> tuple[StoredPlan, ...]:
     found = []
     for path in sorted((runs_dir / "plans").glob("*.json")):
         data = read_json(path)
-        if data is None:
+        if not isinstance(data, dict) or not {"study", "digest", "cells"} <= data.keys():
             continue
         cells = {cell["digest"]: tuple(cell.get("asked_by", ())) for cell in data["cells"]}
         started = data.get("started", 0.0)

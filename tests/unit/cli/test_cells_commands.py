@@ -7,12 +7,16 @@ import sys
 import time
 
 import pytest
+from typer.testing import CliRunner
 
 from longact_cli.cells import Status, cell_dir, create, write_status
+from longact_cli.cli.app import app
 from longact_cli.config.compose import compose, parse
+from longact_cli.execution.overview import current_status
 from longact_cli.files import write_json
 from longact_cli.holding import hold
-from longact_cli.plan import eval_cell, train_cell
+from longact_cli.plan import Plan, eval_cell, train_cell
+from longact_cli.tracking.plans import holding_plan, write_plan
 
 
 def longact(*arguments, cwd):
@@ -169,3 +173,48 @@ def test_a_store_whose_cells_lead_elsewhere_is_refused(store, tmp_path):
     done = longact("status", cwd=folder)
     assert done.returncode == 2
     assert "is a link to" in done.stderr
+
+
+def test_a_store_with_a_cell_of_another_version_is_still_of_use(store):
+    folder, (cell, directory), (other, _) = store
+    data = json.loads((directory.path / "cell.json").read_text())
+    data["config"]["mask"]["old_key"] = 1
+    write_json(directory.path / "cell.json", data)
+    assert longact("status", cwd=folder).stdout.splitlines()[-1] == "2 cells: 2 done"
+    assert longact("logs", cell.digest[:8], cwd=folder).returncode == 0
+    assert longact("train", "seed=4", "--dry-run", cwd=folder).returncode == 0
+    for command in (["diff", cell.digest[:8], other.digest[:8]], ["cancel", cell.digest[:8]]):
+        done = longact(*command, cwd=folder)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "another version of longact ('mask.old_key' is not a setting" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '"x"', "null"])
+def test_status_leaves_out_what_is_no_cell(store, content):
+    folder, (_, directory), _ = store
+    (directory.path / "cell.json").write_text(content)
+    assert longact("status", cwd=folder).stdout.splitlines()[-1] == "1 cells: 1 done"
+
+
+def test_a_cell_whose_process_is_starting_is_running_and_not_interrupted(tmp_path):
+    cell, directory = make(tmp_path / "runs", state="pending")
+    plan = Plan("s", (cell,))
+    write_plan(plan, tmp_path / "runs", command="longact ablate")
+    write_status(directory, Status("running", 1, started=time.time()))
+    with holding_plan(tmp_path / "runs", plan.digest):
+        assert current_status(directory).state == "running"
+        write_status(directory, Status("running", 1, started=time.time() - 3600))
+        assert current_status(directory).state == "interrupted"
+    write_status(directory, Status("running", 1, started=time.time()))
+    assert current_status(directory).state == "interrupted"
+
+
+def test_cells_of_a_folder_that_cannot_be_written_can_be_looked_at(store, monkeypatch):
+    folder, (cell, directory), _ = store
+    directory.stdout.write_text("one\n")
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(os, "access", lambda _path, mode: mode != os.W_OK)
+    for command in (["status"], ["logs", cell.digest[:8]]):
+        assert CliRunner().invoke(app, command).exit_code == 0
+    assert CliRunner().invoke(app, ["sync"]).exit_code == 2
