@@ -105,10 +105,10 @@ def ablate(
 def _configs(
     model: str | None, settings: list[tuple[str, str | None]], overrides: list[str]
 ) -> "list[RunConfig]":
-    from longact_cli.config.sweep import expand
+    from longact_cli.config.sweep import expand, model_choices
 
     given = opt.assignments(settings, overrides)
-    return [config for choice in opt.model_choices(model) for config in expand([*choice, *given])]
+    return [config for choice in model_choices(model) for config in expand([*choice, *given])]
 
 
 def one_executor(configs: "Sequence[RunConfig]") -> "ExecutorConfig":

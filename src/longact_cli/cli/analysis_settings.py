@@ -131,6 +131,7 @@ def _configs(asked: Asked) -> "list[RunConfig]":
     """Return one configuration for each model; that of the default model where none is given."""
     from longact_cli.analysis.sources import expand_folder
     from longact_cli.config.compose import compose
+    from longact_cli.config.sweep import model_choices
 
     words = [word for word in (asked.model or "").split(",") if word]
     if asked.model is not None and not words:
@@ -138,10 +139,7 @@ def _configs(asked: Asked) -> "list[RunConfig]":
     _check_overrides(asked.overrides)
     given = opt.assignments([], asked.overrides)
     choices = [
-        choice
-        for word in words
-        for path in expand_folder(word)
-        for choice in opt.model_choices(path)
+        choice for word in words for path in expand_folder(word) for choice in model_choices(path)
     ]
     configs = [compose([*choice, *given]) for choice in choices or [[]]]
     if configs[0].data.path is not None:

@@ -20,10 +20,11 @@ def show(
     Example: longact config show --model micro algorithm=grpo
     """
     from longact_cli.config.compose import compose
+    from longact_cli.config.sweep import model_choices
     from longact_cli.plan import flat_config
 
     output = opt.make_output(json=json, quiet=False, no_color=no_color)
-    config = compose([*opt.model_choices(model)[0], *opt.assignments([], overrides)])
+    config = compose([*model_choices(model)[0], *opt.assignments([], overrides)])
     output.data(config.model_dump(mode="json"))
     output.show("\n".join(f"{key} = {value}" for key, value in flat_config(config).items()))
 

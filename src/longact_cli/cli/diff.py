@@ -6,7 +6,7 @@ import typer
 
 from longact_cli.cli import options as opt
 
-_HELP = "A cell (digest or name), a cell's folder, a study, plan or configuration file."
+_HELP = "A study, a cell (digest or name), a cell's folder, or a study, plan or configuration file."
 _WHAT = {
     "setting": "",
     "run": "  (does not change the result)",

@@ -137,10 +137,10 @@ def _exact(texts: dict[str, str | None]) -> "list[Assignment]":
 
 def _configs(bench: str, model: str | None, given: "list[Assignment]") -> "list[RunConfig]":
     """Return the configurations of one benchmark, one for each model."""
-    from longact_cli.config.sweep import expand
+    from longact_cli.config.sweep import expand, model_choices
 
     chosen = opt.assignments([("benchmark", bench)], None)
-    choices = opt.model_choices(model)
+    choices = model_choices(model)
     return [config for choice in choices for config in expand([*choice, *chosen, *given])]
 
 

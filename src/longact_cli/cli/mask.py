@@ -37,12 +37,13 @@ def export(
     Example: longact mask export --model micro --mask salient --sparsity 0.3 --out mask.safetensors
     """
     from longact_cli.config.compose import compose
+    from longact_cli.config.sweep import model_choices
     from longact_cli.errors import ConfigError
     from longact_cli.training.export_mask import export_mask
 
     output = opt.make_output(json=json, quiet=quiet, no_color=no_color)
     settings = [("mask", mask), ("mask.sparsity", sparsity), ("seed", seed)]
-    choices = opt.model_choices(model)
+    choices = model_choices(model)
     if len(choices) > 1:
         raise ConfigError(f"--model is '{model}'; a mask belongs to one model")
     config = compose([*choices[0], *opt.assignments(settings, overrides)])

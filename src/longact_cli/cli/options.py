@@ -151,42 +151,6 @@ def assignments(
     return list(parse([*given, *(overrides or [])]))
 
 
-def model_choices(text: str | None) -> list[list["Assignment"]]:
-    """Return the settings that select each model of a comma list.
-
-    A word that names no known model is taken as a folder or a hub id when it holds a slash or
-    exists; else it is an unknown name.
-
-    Raises:
-        UnknownNameError: A word is neither.
-    """
-    from longact_cli.config.compose import Assignment, options
-    from longact_cli.registry import unknown_name
-
-    if text is None:
-        return [[]]
-    choices: list[list[Assignment]] = []
-    known = [name for name in options("model") if name != "path"]
-    for word in filter(None, text.split(",")):
-        if word in known:
-            choices.append([Assignment("model", (word,), (word,))])
-        elif "/" in word or Path(word).exists():
-            path = str(Path(word).resolve()) if Path(word).exists() else word
-            name = Path(word).name
-            choices.append(
-                [
-                    Assignment("model", ("path",), ("path",)),
-                    Assignment("model.name", (name,), (name,)),
-                    Assignment("model.path", (path,), (path,)),
-                ]
-            )
-        else:
-            raise unknown_name("--model", word, [*known, "a folder or hub id with a slash"])
-    if not choices:
-        raise ConfigError("the sweep is empty: --model has no value; give at least one")
-    return choices
-
-
 def list_setting(text: str | None) -> str | None:
     """Write a comma list as one list value, e.g. `256,512` as `[256,512]`."""
     return None if text is None else f"[{text}]"

@@ -37,6 +37,7 @@ def train(
     from longact_cli.cells import cell_dir
     from longact_cli.cli.running import Request, handle
     from longact_cli.config.compose import compose
+    from longact_cli.config.sweep import model_choices
     from longact_cli.controls import plan_train
     from longact_cli.errors import ConfigError
     from longact_cli.execution.resume import check_same
@@ -51,7 +52,7 @@ def train(
         ("seed", seed),
         ("algorithm.steps", steps),
     ]
-    choices = opt.model_choices(model)
+    choices = model_choices(model)
     if len(choices) > 1:
         raise ConfigError(f"--model is '{model}'; train takes one: use `longact ablate` to sweep")
     config = compose([*choices[0], *opt.assignments(settings, overrides)])

@@ -9,15 +9,17 @@ from longact_cli.cells import CellDir, cell_dir, read_cell
 from longact_cli.config.compose import parse, validate
 from longact_cli.config.experiment import load_experiment
 from longact_cli.config.schema import RunConfig
-from longact_cli.config.sweep import expand
+from longact_cli.config.sweep import expand, model_choices
 from longact_cli.errors import ConfigError
+from longact_cli.execution.cancel import study_cells
 from longact_cli.execution.overview import find_row
 from longact_cli.files import read_json
 from longact_cli.plan import Cell, flat_config, science_keys
+from longact_cli.tracking.plans import read_plans
 
 _SHOWN = 12
 # Stored beside the provenance, but a result of the run.
-_OUTCOMES = ("steps", "final_reward", "seconds", "tokens")
+_OUTCOMES = ("steps", "final_reward", "seconds", "tokens", "peak_memory_bytes")
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Difference(NamedTuple):
 
 
 def load_side(word: str, runs_dir: Path) -> Side:
-    """Read one side: a cell of the store, a cell's folder, a plan, a study or a configuration file.
+    """Read one side: a study or a cell of the store, a cell's folder, a plan or study file.
 
     Raises:
         ConfigError: The file fits none of them, or the word names several cells.
@@ -64,6 +66,8 @@ def load_side(word: str, runs_dir: Path) -> Side:
     if path.is_dir() and (path / "cell.json").exists():
         return _cells_side(word, [CellDir(path)])
     if not path.is_file():
+        if any(plan.study == word for plan in read_plans(runs_dir)):
+            return _cells_side(word, study_cells(runs_dir, word))
         return _cells_side(word, [find_row(runs_dir, word).directory])
     if path.suffix in (".yaml", ".yml"):
         return _configs_side(word, _experiment_configs(path))
@@ -138,7 +142,9 @@ def _facts(directory: CellDir, cell: Cell) -> dict[str, str]:
 
 def _experiment_configs(path: Path) -> list[RunConfig]:
     experiment = load_experiment(path)
-    return list(expand(parse(experiment.overrides)))
+    given = parse(experiment.overrides)
+    models = model_choices(experiment.model)
+    return [config for model in models for config in expand([*model, *given])]
 
 
 def _one(value: str | None) -> tuple[str, ...]:

@@ -156,6 +156,23 @@ def test_diff_compares_studies_plans_and_configurations(store):
     assert "mask.sparsity: 0.3 -> 0.5" in done.stdout.splitlines()
 
 
+def test_diff_of_two_study_files_sees_their_models(store):
+    folder, *_ = store
+    for name in ("micro", "qwen3-4b"):
+        (folder / f"{name}.yaml").write_text(f"model: {name}\nsweep: {{seed: 0}}\n")
+    lines = longact("diff", "micro.yaml", "qwen3-4b.yaml", cwd=folder).stdout.splitlines()
+    assert "model.name: micro -> qwen3-4b" in lines
+
+
+def test_diff_takes_the_name_of_a_study(store):
+    folder, (cell, _), (other, _) = store
+    for study, cells in (("one", (cell,)), ("salient", (cell, other))):
+        write_plan(Plan(study, cells), folder / "runs", command="longact ablate")
+    done = longact("diff", "one", "salient", cwd=folder)
+    assert done.stdout.splitlines()[0] == "mask.sparsity: 0.3 -> 0.3, 0.5"
+    assert "1 cells in both, 0 only in A, 1 only in B" in done.stderr
+
+
 @pytest.mark.parametrize("content", ["[1", "[1]", '{"a": 1}'])
 def test_diff_of_a_file_that_is_no_configuration_is_one_line(store, content):
     folder, *_ = store
