@@ -39,7 +39,7 @@ from longact_cli.execution.provenance import (
 )
 from longact_cli.execution.revision import revision
 from longact_cli.execution.system import sampling
-from longact_cli.files import sha256_json
+from longact_cli.files import read_json, sha256_json
 from longact_cli.holding import hold
 from longact_cli.lease import Claim
 from longact_cli.plan import Cell, InputFile, input_files, train_cell
@@ -139,9 +139,15 @@ def _run(directory: CellDir, claim: Claim) -> None:
         _train(cell, directory, progress)
     else:
         _evaluate(cell, directory, progress)
-    add_provenance(directory, peak_memory_bytes=peak_memory_bytes())
+    note_memory(directory)
     claim.confirm()
     mark_done(directory)
+
+
+def note_memory(directory: CellDir) -> None:
+    """Record the peak memory of this process, unless those that it started told theirs."""
+    if "peak_memory_bytes" not in (read_json(directory.provenance) or {}):
+        add_provenance(directory, peak_memory_bytes=peak_memory_bytes())
 
 
 def _train(cell: Cell, directory: CellDir, progress: "ProgressWriter") -> None:

@@ -16,7 +16,7 @@ from longact_cli.cells import CellDir, read_cell
 from longact_cli.errors import CellFailedError, CellStoppedError, LongActError
 from longact_cli.execution.imports import import_for
 from longact_cli.execution.leash import die_with
-from longact_cli.execution.provenance import add_provenance
+from longact_cli.execution.provenance import add_provenance, peak_memory_bytes
 from longact_cli.files import read_json, write_json
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def run_rank(directory: CellDir, *, checkpoint: str, resume: Path | None) -> Non
         logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.WARNING)
         logging.getLogger("longact_cli").setLevel(logging.INFO)
     try:
-        _train_share(directory, checkpoint=checkpoint, resume=resume, first=rank == 0)
+        run_share(directory, checkpoint=checkpoint, resume=resume, first=rank == 0)
     except CellStoppedError as error:
         # An orderly end: others may still write to the checkpoint.
         if rank == 0:
@@ -118,9 +118,12 @@ def run_rank(directory: CellDir, *, checkpoint: str, resume: Path | None) -> Non
         _fail(directory, RankFailure(rank, time.time(), message, 1))
 
 
-def _train_share(directory: CellDir, *, checkpoint: str, resume: Path | None, first: bool) -> None:
+def run_share(directory: CellDir, *, checkpoint: str, resume: Path | None, first: bool) -> None:
+    """Train and record, in the process `first`, what came of it."""
     cell = read_cell(directory)
     import_for(cell)
+    from accelerate.utils import gather_object
+
     from longact_cli.execution.progress import ProgressWriter
     from longact_cli.training.train import StartPoint, train_share
 
@@ -130,8 +133,10 @@ def _train_share(directory: CellDir, *, checkpoint: str, resume: Path | None, fi
         start=StartPoint(checkpoint, resume),
         progress=ProgressWriter(directory.progress) if first else None,
     )
+    # Of the process that held the most: each has a device of its own.
+    peak = max(gather_object([peak_memory_bytes()]))
     if first:
-        add_provenance(directory, **result._asdict())
+        add_provenance(directory, **result._asdict(), peak_memory_bytes=peak)
     _leave()
 
 

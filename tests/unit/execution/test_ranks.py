@@ -6,16 +6,26 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple
 
 import pytest
 
-from longact_cli.cells import CellDir
+from longact_cli.cells import CellDir, cell_dir, create
 from longact_cli.config.compose import compose, parse
 from longact_cli.controls import plan_train
 from longact_cli.errors import ConfigError
+from longact_cli.execution import child, ranks
 from longact_cli.execution.ranks import RankFailure, first_failure, read_failures
 from longact_cli.execution.resources import check_shares
-from longact_cli.files import write_json
+from longact_cli.files import read_json, write_json
+from longact_cli.plan import train_cell
+
+
+class TrainedStandIn(NamedTuple):
+    steps: int
+    tokens: int
+
 
 FIRST = RankFailure(1, 10.0, "mask.file is x; there is no such file", 2)
 LATER = RankFailure(0, 10.4, "rank 0: RuntimeError: Connection reset by peer", 1)
@@ -85,3 +95,31 @@ def test_a_cluster_job_has_the_gpus_of_its_cell():
         check_shares(plan, config.executor)
     check_shares(plan, config.executor.model_copy(update={"gpus_per_cell": 2}))
     check_shares(plan, config.executor.model_copy(update={"gpus_per_cell": 0}))
+
+
+def test_the_peak_memory_of_a_cell_is_that_of_its_fullest_process(tmp_path, monkeypatch):
+    cell = train_cell(compose(parse([])), lambda _model: "w")
+    directory = cell_dir(tmp_path, cell.digest)
+    create(directory, cell)
+    trained = TrainedStandIn(steps=2, tokens=3)
+    parts = {
+        "longact_cli.training.train": {
+            "StartPoint": lambda *_: None,
+            "train_share": lambda *_, **__: trained,
+        },
+        "accelerate.utils": {"gather_object": lambda own: [*own, 1 << 60]},
+    }
+    for name, content in parts.items():
+        monkeypatch.setitem(sys.modules, name, SimpleNamespace(**content))
+    monkeypatch.setattr(ranks, "import_for", lambda _cell: None)
+    monkeypatch.setattr(ranks, "_leave", lambda: None)
+    ranks.run_share(directory, checkpoint="", resume=None, first=True)
+    assert read_json(directory.provenance)["peak_memory_bytes"] == 1 << 60
+    child.note_memory(directory)
+    assert read_json(directory.provenance)["peak_memory_bytes"] == 1 << 60
+
+
+def test_the_peak_memory_of_a_cell_of_one_process_is_its_own(tmp_path):
+    directory = CellDir(tmp_path)
+    child.note_memory(directory)
+    assert read_json(directory.provenance)["peak_memory_bytes"] > 1 << 20
