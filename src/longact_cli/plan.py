@@ -1,6 +1,6 @@
 """A sweep as an ordered set of cells, each known by a digest of its science. Pure: no I/O."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ SCHEMA_VERSION = 1
 BASE_ARM = "base"
 _MASK_DEFAULTS = MaskConfig(strategy="salient", sparsity=0.3).model_dump()
 # Settings that change how a cell runs, never what it computes.
+_SCIENCE_SECTIONS = ("model", "data", "algorithm", "mask", "benchmark", "parallel")
 _NOT_SCIENCE = {"algorithm": {"checkpoint_every"}, "benchmark": {"batch_size", "base_url"}}
 
 # Local files that decide what a train cell computes; the digest covers their content.
@@ -191,7 +192,7 @@ def science_keys(cell: Cell) -> frozenset[str]:
     sections: tuple[str, ...] = ("model", "benchmark")
     if cell.arm != BASE_ARM:
         sections = ("model", "data", "algorithm", "mask", *sections[1 : 1 + (cell.stage == "eval")])
-    keys = set(_flatten(_science(cell.config, sections) | _parallel_science(cell.config)))
+    keys = set(flatten(_science(cell.config, sections) | _parallel_science(cell.config)))
     return frozenset(keys | ({"seed"} if cell.arm != BASE_ARM else set()))
 
 
@@ -242,22 +243,67 @@ def build_plan(study: str, cells: Iterable[Cell]) -> Plan:
 
 def differing_keys(left: RunConfig, right: RunConfig) -> tuple[str, ...]:
     """Return the keys at which two configurations differ, e.g. `algorithm.steps: 40 -> 60`."""
-    a, b = _flatten(left.model_dump(mode="json")), _flatten(right.model_dump(mode="json"))
+    a, b = flatten(left.model_dump(mode="json")), flatten(right.model_dump(mode="json"))
     return tuple(
         f"{key}: {a.get(key)} -> {b.get(key)}" for key in sorted(a | b) if a.get(key) != b.get(key)
     )
 
 
+class Named(NamedTuple):
+    """A cell by what tells it from others: its name, and its settings as dotted keys."""
+
+    digest: str
+    label: str
+    arm: str
+    settings: Mapping[str, object]
+
+
+def distinct_labels(cells: Iterable[Named]) -> dict[str, str]:
+    """Return a name for each digest; cells of one name get the settings in which they differ."""
+    alike: dict[str, list[Named]] = {}
+    for cell in cells:
+        alike.setdefault(cell.label, []).append(cell)
+    found: dict[str, str] = {}
+    for label, group in alike.items():
+        keys = [key for key in group[0].settings if len(group) > 1 and _tells_apart(key, group)]
+        for cell in group:
+            settings = [f"{key}={_shown(cell.settings.get(key))}" for key in keys]
+            found[cell.digest] = " ".join([label, *settings])
+    return found
+
+
+def _tells_apart(key: str, cells: Sequence[Named]) -> bool:
+    section, _, name = key.partition(".")
+    only = ("model", "benchmark") if cells[0].arm == BASE_ARM else _SCIENCE_SECTIONS
+    if section not in only or name in _NOT_SCIENCE.get(section, ()):
+        return False
+    return any(cell.settings.get(key) != cells[0].settings.get(key) for cell in cells)
+
+
+def _shown(value: object) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return f"[{value}]" if isinstance(value, str) and "," in value else str(value)
+
+
+def plan_labels(plan: Plan) -> dict[str, str]:
+    """Return a name for each cell of a plan that no other cell of it has."""
+    return distinct_labels(
+        Named(cell.digest, cell.label, cell.arm, flat_config(cell.config)) for cell in plan.cells
+    )
+
+
 def flat_config(config: RunConfig) -> dict[str, str | int | float | bool | None]:
     """Return the configuration as one level of dotted keys; lists become comma lists."""
-    return _flatten(config.model_dump(mode="json"))
+    return flatten(config.model_dump(mode="json"))
 
 
-def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings as one level of dotted keys; lists become comma lists."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{key}.")
+            flat |= flatten(value, f"{prefix}{key}.")
         else:
             flat[prefix + key] = ",".join(map(str, value)) if isinstance(value, list) else value
     return flat

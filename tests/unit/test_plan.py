@@ -4,7 +4,14 @@ from longact_cli.config.compose import compose, parse
 from longact_cli.config.sweep import expand
 from longact_cli.controls import plan_sweep
 from longact_cli.errors import ConfigError
-from longact_cli.plan import build_plan, canonical_mask, differing_keys, eval_cell, train_cell
+from longact_cli.plan import (
+    build_plan,
+    canonical_mask,
+    differing_keys,
+    eval_cell,
+    plan_labels,
+    train_cell,
+)
 
 
 def revision(_model):
@@ -168,3 +175,19 @@ def test_supervised_fine_tuning_does_not_depend_on_settings_of_rollouts():
     asked = ("algorithm=sft", "algorithm.temperature=0.5", "data.reward=choice")
     assert digest("algorithm=sft") == digest(*asked)
     assert digest("algorithm=sft") != digest("algorithm=sft", "algorithm.learning_rate=0.5")
+
+
+def test_cells_that_differ_in_a_setting_differ_in_their_name():
+    texts = ["mask.refresh_every=1,4", "data.context_lengths=[256],[256,320]"]
+    plan = sweep(*texts, controls=False)
+    labels = plan_labels(plan)
+    assert len(set(labels.values())) == len(plan.cells) == 9
+    assert labels[plan.cells[1].digest] == (
+        "train micro dapo salient 0.3 seed 0 data.context_lengths=[256,320] mask.refresh_every=1"
+    )
+
+
+def test_names_leave_out_what_does_not_count_and_what_only_one_cell_has():
+    alone = ["seed=0,1", "algorithm.checkpoint_every=2", "executor.threads_per_worker=1,2"]
+    plan = sweep(*alone)
+    assert plan_labels(plan) == {cell.digest: cell.label for cell in plan.cells}

@@ -10,7 +10,7 @@ from longact_cli.cells import State
 from longact_cli.console.output import Output, duration
 from longact_cli.execution.estimate import Estimate
 from longact_cli.execution.runner import Outcome
-from longact_cli.plan import Cell, Plan
+from longact_cli.plan import Cell, Plan, plan_labels
 
 _BAD_ENDS: tuple[State, ...] = ("failed", "blocked", "interrupted")
 
@@ -20,9 +20,14 @@ def show_plan(output: Output, plan: Plan, cost: Estimate, memory: Sequence[str] 
     table = Table(title=f"study {plan.study}: {len(plan.cells)} cells", title_justify="left")
     for name in ("digest", "stage", "model", "algorithm", "mask", "sparsity", "seed", "why"):
         table.add_column(name, justify="right" if name in ("sparsity", "seed") else "left")
+    labels = plan_labels(plan)
+    own = {cell.digest: labels[cell.digest].removeprefix(cell.label).strip() for cell in plan.cells}
+    if any(own.values()):
+        table.add_column("settings")
     for cell in plan.cells:
-        table.add_row(*map(Text, _plan_row(cell)))
-        output.data({"event": "cell", **_plan_object(cell)})
+        settings = [own[cell.digest]] if any(own.values()) else []
+        table.add_row(*map(Text, [*_plan_row(cell), *settings]))
+        output.data({"event": "cell", **_plan_object(cell), "label": labels[cell.digest]})
     output.show(table)
     output.show("\n".join([*memory, cost_line(cost)]))
     output.data({"event": "estimate", "memory": list(memory), **vars(cost)})
@@ -47,7 +52,6 @@ def _plan_object(cell: Cell) -> dict[str, Any]:
     return {
         "digest": cell.digest,
         "stage": cell.stage,
-        "label": cell.label,
         "arm": cell.arm,
         "sparsity": cell.sparsity,
         "seed": cell.config.seed,
@@ -93,7 +97,7 @@ def show_outcome(
 ) -> None:
     """Print how a plan ended: counts, each failure in one line, what to do next."""
     output.data({"event": "end", "interrupted": outcome.interrupted, "states": outcome.states})
-    labels = {cell.digest: cell.label for cell in plan.cells}
+    labels = plan_labels(plan)
     for digest, state in outcome.states.items():
         if state == "failed" and digest in failures:
             output.note(f"failed: {labels[digest]}: {failures[digest].error}")

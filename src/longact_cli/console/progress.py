@@ -23,7 +23,7 @@ from rich.text import Text
 from longact_cli.cells import CellDir, State, Status, cell_dir
 from longact_cli.console.output import STATE_STYLES, Output, duration
 from longact_cli.files import read_json
-from longact_cli.plan import Cell, Plan
+from longact_cli.plan import Cell, Plan, plan_labels
 
 _REFRESH_SECONDS = 0.5
 
@@ -36,6 +36,7 @@ class PlanProgress:
         self._output = output
         self._plan = plan
         self._runs_dir = runs_dir
+        self._labels = plan_labels(plan)
         self._slots = slots
         self._states: dict[str, Status] = {}
         self._seconds: dict[str, list[float]] = {"train": [], "eval": []}
@@ -63,7 +64,7 @@ class PlanProgress:
         if status.state == "done" and status.started and status.finished:
             self._seconds[cell.stage].append(status.finished - status.started)
         if status.state == "failed":
-            self._failure = f"{cell.label}: {status.error}"
+            self._failure = f"{self._labels[cell.digest]}: {status.error}"
         if self._lines:
             self._line(cell, status)
 
@@ -87,10 +88,11 @@ class PlanProgress:
             self._output.note(text)
 
     def _line(self, cell: Cell, status: Status) -> None:
-        event = {"event": "state", "digest": cell.digest, "label": cell.label}
+        label = self._labels[cell.digest]
+        event = {"event": "state", "digest": cell.digest, "label": label}
         self._output.data({**event, "state": status.state, "error": status.error})
         finished = sum(s.state not in ("running", "pending") for s in self._states.values())
-        text = f"[{finished}/{len(self._plan.cells)}] {cell.label}: {status.state}"
+        text = f"[{finished}/{len(self._plan.cells)}] {label}: {status.state}"
         if status.state == "done" and status.started and status.finished:
             text += f" in {duration(status.finished - status.started)}"
             left = self._eta()
@@ -125,7 +127,9 @@ class PlanProgress:
         for cell in running:
             directory = cell_dir(self._runs_dir, cell.digest)
             started = self._states[cell.digest].started
-            table.add_row(Text(cell.label), *progress_bar(directory, started=started))
+            table.add_row(
+                Text(self._labels[cell.digest]), *progress_bar(directory, started=started)
+            )
         parts: list[RenderableType] = [summary, table]
         if self._failure:
             parts.append(Text(f"last failure: {self._failure}", style="red"))

@@ -1,6 +1,7 @@
 """The state of every cell of a store, read from disk, and one of them by name."""
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
@@ -15,6 +16,7 @@ from longact_cli.execution.job import read_job
 from longact_cli.execution.slurm_queue import waiting_reasons
 from longact_cli.files import read_json
 from longact_cli.holding import is_held
+from longact_cli.plan import Named, distinct_labels, flatten
 from longact_cli.tracking.plans import is_plan_held, read_plans
 
 _SHORTEST = 4
@@ -39,6 +41,7 @@ def overview(runs_dir: Path) -> tuple[Row, ...]:
     """
     called_off = CellsCancelled(runs_dir).names()
     rows: list[Row] = []
+    named: list[Named] = []
     for directory in list_cells(runs_dir):
         cell = read_json(directory.path / "cell.json")
         if isinstance(cell, dict) and {"digest", "label"} <= cell.keys():
@@ -46,7 +49,20 @@ def overview(runs_dir: Path) -> tuple[Row, ...]:
             if status.state == "pending" and directory.path.name in called_off:
                 status = cancelled(status)
             rows.append(Row(cell["digest"], cell["label"], status, directory))
+            config = cell.get("config")
+            settings = config if isinstance(config, dict) else {}
+            named.append(Named(cell["digest"], cell["label"], cell.get("arm", ""), settings))
+    labels = distinct_labels(_flat(named))
+    rows = [row._replace(label=labels[row.digest]) for row in rows]
     return tuple(sorted(_with_queue(rows), key=lambda row: row.label))
+
+
+def _flat(cells: Sequence[Named]) -> Iterator[Named]:
+    """Spell the settings out where a name is not enough; a store may hold thousands of cells."""
+    count = Counter(cell.label for cell in cells)
+    for cell in cells:
+        settings = flatten(cell.settings) if count[cell.label] > 1 else {}
+        yield cell._replace(settings=settings)
 
 
 def _with_queue(rows: Sequence[Row]) -> Iterator[Row]:

@@ -235,3 +235,14 @@ def test_cells_of_a_folder_that_cannot_be_written_can_be_looked_at(store, monkey
     for command in (["status"], ["logs", cell.digest[:8]]):
         assert CliRunner().invoke(app, command).exit_code == 0
     assert CliRunner().invoke(app, ["sync"]).exit_code == 2
+
+
+def test_status_tells_cells_of_one_name_apart_by_their_settings(store):
+    folder, (cell, _), _ = store
+    make(folder / "runs", "mask.sparsity=0.3", "mask.refresh_every=4")
+    shown = longact("status", cwd=folder).stdout
+    assert "train micro dapo salient 0.3 seed 0 mask.refresh_every=1" in shown
+    assert "train micro dapo salient 0.3 seed 0 mask.refresh_every=4" in shown
+    assert "train micro dapo salient 0.5 seed 0  " in shown
+    found = longact("logs", "0.3 mask.refresh_every=1", cwd=folder)
+    assert found.stderr.startswith(cell.digest[:12])
