@@ -1,5 +1,8 @@
 """The `longact` command. Imports nothing heavy: help is instant."""
 
+import sys
+from typing import Any, cast
+
 import typer
 
 from longact_cli.cli.ablate import ablate
@@ -18,6 +21,7 @@ from longact_cli.cli.report import report
 from longact_cli.cli.status import status
 from longact_cli.cli.sync import sync
 from longact_cli.cli.train import train
+from longact_cli.errors import ConfigError
 
 app = typer.Typer(
     name="longact",
@@ -62,6 +66,27 @@ def root(
     """RL on long contexts with saliency-masked query/key gradients (LongAct), with controls."""
 
 
+# The base of all complaints about arguments; Typer exports only this one of its kinds.
+_UsageError = cast(type[Exception], typer.BadParameter.__mro__[1])
+
+
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line; wrong arguments are one line, too, or one object with --json."""
+    try:
+        code = app(standalone_mode=False)
+    except _UsageError as error:
+        code = _refuse(error)
+    raise SystemExit(code)
+
+
+def _refuse(error: Any) -> int:
+    from longact_cli.cli.options import make_output
+
+    text = " ".join(error.format_message().split())
+    if text:
+        # Without a text nothing was asked for, and the help has been printed.
+        asked = sys.argv[1:]
+        output = make_output(json="--json" in asked, quiet=False, no_color="--no-color" in asked)
+        command = error.ctx.command_path if error.ctx else "longact COMMAND"
+        output.error(ConfigError(f"{text} See `{command} --help`"))
+    return int(error.exit_code)

@@ -162,9 +162,12 @@ def step_progress(output: Output, title: str) -> Iterator[Callable[[int, int], N
 
 @contextmanager
 def stage_progress(output: Output) -> Iterator[Callable[[str, int, int], None]]:
-    """Show a bar with an ETA for each stage of a long task; yields `report(stage, done, total)`."""
+    """Show a bar with an ETA for each stage of a long task; yields `report(stage, done, total)`.
+
+    Elsewhere than on a terminal nothing is shown: only its end would be printed.
+    """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    hidden = output.quiet or output.json
+    hidden = output.quiet or output.json or not output.err.is_terminal
     with Progress(*columns, TimeRemainingColumn(), console=output.err, disable=hidden) as progress:
         tasks: dict[str, TaskID] = {}
 

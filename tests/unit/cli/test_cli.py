@@ -113,8 +113,29 @@ def test_config_show_prints_what_a_run_would_use(tmp_path):
     assert "mask.sparsity = 0.5" in done.stdout.splitlines()
 
 
-def test_an_unknown_option_is_a_usage_error(tmp_path):
-    assert longact("train", "--sparsty", "0.3", cwd=tmp_path).returncode == 2
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--sparsty", "0.3"], "--sparsty"),
+        (["logs"], "Missing argument"),
+        (["status", "--runs-dir"], "'--runs-dir' requires an argument"),
+        (["statu"], "No such command 'statu'. Did you mean 'status'?"),
+        (["status", "extra"], "extra argument"),
+    ],
+)
+def test_a_wrong_option_or_argument_is_one_line_too(arguments, message, tmp_path):
+    done = longact(*arguments, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    row = json.loads(longact(arguments[0], "--json", *arguments[1:], cwd=tmp_path).stdout)
+    assert row["exit_code"] == 2
+
+
+def test_without_a_command_the_help_is_shown(tmp_path):
+    done = longact(cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (2, "")
+    assert "ablate" in done.stdout
 
 
 def test_brackets_in_a_message_are_text_and_not_markup(tmp_path):
