@@ -22,16 +22,31 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event, Lock, Thread
 
-from longact_cli.errors import CellHeldError
+from longact_cli.errors import CellHeldError, ConfigError
 from longact_cli.files import read_json
 
 _BEATS_PER_TIMEOUT = 6
 _TICK_SECONDS = 1.0
+_VARIABLE = "LONGACT_LEASE_SECONDS"
 
 
 def lease_seconds() -> float:
-    """Return after how many seconds without a beat a lease of this process may be taken over."""
-    return float(os.environ.get("LONGACT_LEASE_SECONDS", "60"))
+    """Return after how many seconds without a beat a lease of this process may be taken over.
+
+    Raises:
+        ConfigError: The variable holds something else.
+    """
+    text = os.environ.get(_VARIABLE, "60")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0.0 < seconds < float("inf"):
+        raise ConfigError(
+            f"{_VARIABLE} is '{text}'; it must be a number of seconds above 0, e.g. 60, the same "
+            "on all machines: correct it or unset it"
+        )
+    return seconds
 
 
 def machine() -> str:

@@ -12,9 +12,9 @@ import pytest
 
 from longact_cli import lease
 from longact_cli.cells import CellDir
-from longact_cli.errors import CellHeldError
+from longact_cli.errors import CellHeldError, ConfigError
 from longact_cli.holding import Holders, hold, is_held
-from longact_cli.lease import Lease, Watch, acquire, current
+from longact_cli.lease import Lease, Watch, acquire, current, lease_seconds
 
 SHORT = 0.6
 
@@ -211,3 +211,10 @@ def test_doctor_tells_whether_the_store_has_file_locks(tmp_path, monkeypatch):
     # Locks that keep nobody out are none.
     monkeypatch.setattr(holding.fcntl, "flock", lambda *_: None)
     assert _locks(tmp_path / "runs").state == "optional"
+
+
+@pytest.mark.parametrize("text", ["abc", "0", "-1", "inf", "nan", ""])
+def test_a_time_out_that_is_no_time_is_refused_in_one_line(text, monkeypatch):
+    monkeypatch.setenv("LONGACT_LEASE_SECONDS", text)
+    with pytest.raises(ConfigError, match=f"LONGACT_LEASE_SECONDS is '{text}'; it must be"):
+        lease_seconds()

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from longact_cli.cells import Status, cell_dir, create, mark_done, write_status
-from longact_cli.errors import ConfigError
+from longact_cli.errors import ConfigError, PrerequisiteError
 from longact_cli.files import append_lines, read_json, write_json
 from longact_cli.plan import Plan
 from longact_cli.tracking import (
@@ -43,6 +43,27 @@ def test_the_option_goes_before_the_variable_and_the_variable_before_the_key(tmp
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "runs/db")
     with pytest.raises(ConfigError, match=r"^MLFLOW_TRACKING_URI is 'runs/db'"):
         tracking_uri(None, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("uri", "error", "message"),
+    [
+        ("http://", ConfigError, "names no host"),
+        ("http://[::1", ConfigError, "names no host"),
+        ("https://server:99999", ConfigError, "no port from 1 to 65535"),
+        ("sqlite:///", ConfigError, "would be lost"),
+        ("sqlite:///:memory:", ConfigError, "would be lost"),
+        ("sqlite://runs/mlflow.db", ConfigError, "sqlite:////FILE for an absolute path"),
+        ("mysql+nosuch://u:secretpw@host/runs", ConfigError, "is no database"),
+        ("mssql+pyodbc://u:secretpw@host/runs", PrerequisiteError, "pip install pyodbc"),
+    ],
+)
+def test_an_address_that_can_hold_no_runs_is_one_line(uri, error, message, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyodbc", None)
+    with pytest.raises(error, match=message) as caught:
+        tracking_uri(uri, tmp_path)
+    assert "\n" not in str(caught.value)
+    assert "secretpw" not in str(caught.value)
 
 
 def test_settings_of_the_package_do_not_import_mlflow():

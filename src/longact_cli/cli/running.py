@@ -39,8 +39,10 @@ def handle(plan: "Plan", request: Request) -> int:
     from longact_cli.execution.estimate import estimate, memory_lines
     from longact_cli.execution.preflight import check_plan, check_runs_dir
     from longact_cli.execution.resources import check_machines, check_shares
+    from longact_cli.lease import lease_seconds
     from longact_cli.tracking import tracking_uri
 
+    lease_seconds()
     check_runs_dir(request.runs_dir)
     configured = plan.cells[0].config.tracking.uri
     uri = tracking_uri(request.tracking_uri, request.runs_dir, configured=configured)

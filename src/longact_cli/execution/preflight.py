@@ -10,7 +10,7 @@ from longact_cli.models.loading import context_window, resolve_checkpoint
 from longact_cli.plan import Cell, Plan, flat_config
 from longact_cli.redaction import holds_secret
 
-_FOLDERS = ("cells", "plans", "artifacts", "cache", "reports")
+_FOLDERS = ("cells", "plans", "artifacts", "cache", "cancelled", "reports", "slurm")
 
 
 def check_runs_dir(runs_dir: Path, *, writes: bool = True) -> None:

@@ -8,8 +8,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
-from longact_cli.errors import ConfigError, LongActError
+from longact_cli.errors import ConfigError, LongActError, PrerequisiteError
 from longact_cli.files import sha256_json
 from longact_cli.redaction import redact
 
@@ -27,7 +28,10 @@ for _name, _value in (
 
 _VARIABLE = "MLFLOW_TRACKING_URI"
 _SQLITE = "sqlite:///"
-_SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql")
+_DATABASES = ("postgresql", "mysql", "mssql")
+# Packages that are called otherwise than the module they bring.
+_PACKAGES = {"psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
+_SCHEMES = ("sqlite", "http", "https", *_DATABASES)
 
 WRITTEN_TAG = "longact.written"
 """When a run was last written to, in milliseconds by the clock of the server."""
@@ -53,7 +57,8 @@ def check_tracking_uri(uri: str, *, named: str = "--tracking-uri") -> str:
     """Return `uri` where MLflow can keep runs there; `named` is the setting it comes from.
 
     Raises:
-        ConfigError: It is a path, or of a kind that MLflow does not take.
+        ConfigError: It is a path, names no file or host, or is of a kind MLflow does not take.
+        PrerequisiteError: The driver of its database is not installed.
     """
     scheme = uri.partition("://")[0].partition("+")[0]
     if "://" not in uri or scheme not in _SCHEMES:
@@ -61,7 +66,52 @@ def check_tracking_uri(uri: str, *, named: str = "--tracking-uri") -> str:
             f"{named} is '{redact(uri)}'; it must be sqlite:///FILE, the address of a "
             f"server such as http://localhost:5000, or a database ({', '.join(_SCHEMES[3:])})"
         )
+    if scheme == "sqlite":
+        _check_file(uri, named)
+    else:
+        _check_host(uri, named)
+    if scheme in _DATABASES:
+        _check_driver(uri, named)
     return uri
+
+
+def _check_file(uri: str, named: str) -> None:
+    if not uri.startswith(_SQLITE) or uri.removeprefix(_SQLITE) in ("", ":memory:"):
+        raise ConfigError(
+            f"{named} is '{redact(uri)}'; it names no file, and what is recorded would be lost: "
+            "give sqlite:///FILE, or sqlite:////FILE for an absolute path"
+        )
+
+
+def _check_host(uri: str, named: str) -> None:
+    try:
+        parts = urlsplit(uri)
+        there = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        there = False
+    if not there:
+        raise ConfigError(
+            f"{named} is '{redact(uri)}'; it names no host or no port from 1 to 65535: "
+            "give an address such as http://localhost:5000"
+        )
+
+
+def _check_driver(uri: str, named: str) -> None:
+    """Refuse a database that Python has no driver for here: nothing could be recorded."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        make_url(uri).get_dialect().import_dbapi()
+    except ModuleNotFoundError as error:
+        package = _PACKAGES.get(str(error.name), error.name)
+        raise PrerequisiteError(
+            f"{named} is '{redact(uri)}'; its driver {error.name} is not installed: "
+            f"pip install {package}, or name another one, e.g. mysql+pymysql://HOST/NAME"
+        ) from None
+    except SQLAlchemyError as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{named} is '{redact(uri)}'; it is no database: {reason}") from None
 
 
 def tracking_uri(given: str | None, runs_dir: Path, *, configured: str | None = None) -> str:

@@ -12,7 +12,9 @@ from typer.testing import CliRunner
 from longact_cli.cells import Status, cell_dir, create, write_status
 from longact_cli.cli.app import app
 from longact_cli.config.compose import compose, parse
+from longact_cli.errors import ConfigError
 from longact_cli.execution.overview import current_status
+from longact_cli.execution.preflight import check_runs_dir
 from longact_cli.files import write_json
 from longact_cli.holding import hold
 from longact_cli.plan import Plan, eval_cell, train_cell
@@ -246,3 +248,18 @@ def test_status_tells_cells_of_one_name_apart_by_their_settings(store):
     assert "train micro dapo salient 0.5 seed 0  " in shown
     found = longact("logs", "0.3 mask.refresh_every=1", cwd=folder)
     assert found.stderr.startswith(cell.digest[:12])
+
+
+def test_sync_of_a_folder_without_cells_is_one_line(tmp_path):
+    done = longact("sync", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["cancelled", "slurm"])
+def test_no_folder_of_a_store_may_lead_elsewhere(store, name, tmp_path):
+    folder, *_ = store
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "runs" / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match="is a link to"):
+        check_runs_dir(folder / "runs")
