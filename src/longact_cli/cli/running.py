@@ -46,7 +46,7 @@ def handle(plan: "Plan", request: Request) -> int:
     check_runs_dir(request.runs_dir)
     configured = plan.cells[0].config.tracking.uri
     uri = tracking_uri(request.tracking_uri, request.runs_dir, configured=configured)
-    check_plan(plan)
+    check_plan(plan, runs=not request.dry_run)
     cost = estimate(plan, request.runs_dir, workers=request.executor.workers)
     if request.executor.name != "local":
         check_available(request.executor.name)

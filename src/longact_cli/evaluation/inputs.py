@@ -17,15 +17,15 @@ from longact_cli.models.loading import resolve_checkpoint
 def check_inputs(model: ModelConfig, benchmark: BenchmarkConfig) -> None:
     """Refuse an evaluation that would fail for a reason that can be known now.
 
-    A checkpoint that is not on this machine yet is checked when it is.
+    A checkpoint that is not on this machine yet is checked when it is, the backend by
+    `check_backend`.
 
     Raises:
         ConfigError: A task, length, file, tokenizer or setting is wrong.
-        PrerequisiteError: The backend is not installed, or data are neither here nor on the hub.
+        PrerequisiteError: Data are neither here nor on the hub.
     """
     rules = open_benchmark(benchmark)
     rules.workloads()
-    check_backend(benchmark)
     rules.check_data()
     checkpoint = resolve_checkpoint(model)
     try:

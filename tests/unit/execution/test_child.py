@@ -7,7 +7,8 @@ import pytest
 from longact_cli.cells import cell_dir, create, read_status
 from longact_cli.config.compose import compose, parse
 from longact_cli.controls import plan_eval, plan_train
-from longact_cli.errors import ConfigError
+from longact_cli.errors import ConfigError, PrerequisiteError
+from longact_cli.evaluation import inputs
 from longact_cli.execution.base import EXIT_HELD
 from longact_cli.execution.child import run_cell
 from longact_cli.execution.preflight import check_plan, check_runs_dir
@@ -70,3 +71,15 @@ def test_a_store_below_a_file_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="is a file"):
         check_runs_dir(tmp_path / "file" / "runs")
     check_runs_dir(tmp_path / "new" / "runs")
+
+
+def test_a_plan_for_another_machine_can_be_looked_at_without_its_backend(monkeypatch):
+    monkeypatch.setattr(inputs, "vllm_version", lambda: None)
+    config = compose(parse(["benchmark.backend=vllm"]))
+    plan = plan_eval("s", [config], revision=revision)
+    check_plan(plan, runs=False)
+    with pytest.raises(PrerequisiteError, match="vLLM is not installed"):
+        check_plan(plan)
+    nowhere = compose(parse(["benchmark.backend=openai"]))
+    with pytest.raises(ConfigError, match=r"benchmark\.base_url is null"):
+        check_plan(plan_eval("s", [nowhere], revision=revision), runs=False)
