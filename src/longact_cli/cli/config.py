@@ -1,5 +1,9 @@
 """`longact config`: look at settings before anything runs."""
 
+from collections.abc import Iterator, Mapping
+from json import dumps
+from typing import Any
+
 import typer
 
 from longact_cli.cli import options as opt
@@ -21,12 +25,22 @@ def show(
     """
     from longact_cli.config.compose import compose
     from longact_cli.config.sweep import model_choices
-    from longact_cli.plan import flat_config
 
     output = opt.make_output(json=json, quiet=False, no_color=no_color)
     config = compose([*model_choices(model)[0], *opt.assignments([], overrides)])
-    output.data(config.model_dump(mode="json"))
-    output.show("\n".join(f"{key} = {value}" for key, value in flat_config(config).items()))
+    tree = config.model_dump(mode="json")
+    output.data(tree)
+    output.show("\n".join(_settings(tree)))
+
+
+def _settings(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield every setting as it may be given on the command line."""
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            yield from _settings(value, f"{prefix}{key}.")
+        else:
+            text = value if isinstance(value, str) else dumps(value, separators=(",", ":"))
+            yield f"{prefix}{key} = {text}"
 
 
 @app.command("ls")

@@ -110,7 +110,11 @@ def test_status_of_an_empty_store_is_exit_code_3(tmp_path):
 
 def test_config_show_prints_what_a_run_would_use(tmp_path):
     done = longact("config", "show", "mask.sparsity=0.5", cwd=tmp_path)
-    assert "mask.sparsity = 0.5" in done.stdout.splitlines()
+    lines = done.stdout.splitlines()
+    assert "mask.sparsity = 0.5" in lines
+    # As they can be given back.
+    again = longact("config", "show", *(line.replace(" = ", "=") for line in lines), cwd=tmp_path)
+    assert (again.stderr, again.stdout.splitlines()) == ("", lines)
 
 
 @pytest.mark.parametrize(
