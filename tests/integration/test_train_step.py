@@ -232,6 +232,20 @@ def test_a_model_that_cannot_share_trains_as_trl_does_and_says_so_once(
     assert "its attention is of another kind" in said[0]
 
 
+def test_micro_batches_that_cut_groups_are_named_once(
+    checkpoint: Path, tmp_path: Path, caplog
+) -> None:
+    from longact_cli.training import scoring
+
+    scoring.say_groups_are_cut.cache_clear()
+    one_step = {**ONE_UPDATE, "steps": 1, "checkpoint_every": 1}
+    run(cell(checkpoint, micro_batch_size=1, **one_step), tmp_path)
+    said = [line for line in caplog.messages if "cut the groups of 4" in line]
+    assert len(said) == 1
+    assert "read at least 4 times in a step and never shared" in said[0]
+    assert "algorithm.micro_batch_tokens" in said[0]
+
+
 def test_whole_groups_give_every_micro_batch_one_prompt_and_use_each_rollout_once(
     checkpoint: Path, tmp_path: Path
 ) -> None:

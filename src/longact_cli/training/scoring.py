@@ -51,6 +51,9 @@ class ScoringTrainer(GRPOTrainer):  # type: ignore[misc]
         if self._shares:
             for model in plain:
                 add_prefix_scores(model, temperature=self.temperature)
+            rows = self.args.per_device_train_batch_size
+            if self._budget is None and rows < algorithm.group_size:
+                say_groups_are_cut(rows, algorithm.group_size)
         windows = [attention_window(model) for model in plain]
         self._window_tokens = min((w for w in windows if w is not None), default=None)
         self._moves_freely = all(map(_positions_are_relative, plain))
@@ -203,6 +206,20 @@ def _say_once(why: str) -> None:
         "prompts are not shared (%s): every completion is scored with a prompt of its own, as in "
         "TRL; algorithm.share_prompt_prefix=false says the same",
         why,
+    )
+
+
+@functools.cache
+def say_groups_are_cut(rows: int, group_size: int) -> None:
+    """Say, once, that micro-batches are too small for what shared prompts can save."""
+    _LOG.warning(
+        "micro-batches of %d cut the groups of %d: a prompt is read at least %d times in a step%s; "
+        "set algorithm.micro_batch_tokens, or algorithm.micro_batch_size to a multiple of "
+        "algorithm.group_size",
+        rows,
+        group_size,
+        -(-group_size // rows),
+        " and never shared" if rows == 1 else "",
     )
 
 
