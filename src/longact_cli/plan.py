@@ -265,11 +265,24 @@ def distinct_labels(cells: Iterable[Named]) -> dict[str, str]:
         alike.setdefault(cell.label, []).append(cell)
     found: dict[str, str] = {}
     for label, group in alike.items():
-        keys = [key for key in group[0].settings if len(group) > 1 and _tells_apart(key, group)]
+        keys = _telling_keys(group) if len(group) > 1 else []
         for cell in group:
             settings = [f"{key}={_shown(cell.settings.get(key))}" for key in keys]
             found[cell.digest] = " ".join([label, *settings])
     return found
+
+
+def _telling_keys(cells: Sequence[Named]) -> list[str]:
+    """Return settings by which these cells differ, without those that tell nothing more."""
+    kept: list[str] = []
+    parts = 1
+    for key in cells[0].settings:
+        if not _tells_apart(key, cells):
+            continue
+        found = len({tuple(str(cell.settings.get(k)) for k in (*kept, key)) for cell in cells})
+        if found > parts:
+            kept, parts = [*kept, key], found
+    return kept
 
 
 def _tells_apart(key: str, cells: Sequence[Named]) -> bool:

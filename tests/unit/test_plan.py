@@ -191,3 +191,13 @@ def test_names_leave_out_what_does_not_count_and_what_only_one_cell_has():
     alone = ["seed=0,1", "algorithm.checkpoint_every=2", "executor.threads_per_worker=1,2"]
     plan = sweep(*alone)
     assert plan_labels(plan) == {cell.digest: cell.label for cell in plan.cells}
+
+
+def test_names_take_no_more_settings_than_they_need():
+    texts = ["mask.refresh_every=1 data.split=a", "mask.refresh_every=4 data.split=b"]
+    cells = [train_cell(config(*text.split()), revision) for text in texts]
+    labels = plan_labels(build_plan("s", cells))
+    assert [label.removeprefix(cells[0].label) for label in labels.values()] == [
+        " data.split=a",
+        " data.split=b",
+    ]

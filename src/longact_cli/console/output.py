@@ -34,15 +34,20 @@ class Output:
     verbose: bool = False
 
     @property
+    def _no_color(self) -> bool | None:
+        """What rich is told; None leaves it to NO_COLOR."""
+        return None if self.color else True
+
+    @property
     def out(self) -> Console:
         """Results go here."""
         width = None if sys.stdout.isatty() else _PIPED_WIDTH
-        return Console(no_color=not self.color, highlight=False, width=width)
+        return Console(no_color=self._no_color, highlight=False, width=width)
 
     @property
     def err(self) -> Console:
         """Progress and errors go here."""
-        return Console(stderr=True, no_color=not self.color, highlight=False)
+        return Console(stderr=True, no_color=self._no_color, highlight=False)
 
     def show(self, renderable: RenderableType) -> None:
         """Print a result for a person."""
@@ -52,6 +57,11 @@ class Output:
     def note(self, text: str) -> None:
         """Print a remark on standard error, unless told to be quiet."""
         if not self.json and not self.quiet:
+            self.err.print(text, markup=False, soft_wrap=True)
+
+    def complaint(self, text: str) -> None:
+        """Print on standard error what went wrong, to a quiet user as well."""
+        if not self.json:
             self.err.print(text, markup=False, soft_wrap=True)
 
     def detail(self, text: str) -> None:

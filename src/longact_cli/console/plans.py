@@ -100,7 +100,7 @@ def show_outcome(
     labels = plan_labels(plan)
     for digest, state in outcome.states.items():
         if state == "failed" and digest in failures:
-            output.note(f"failed: {labels[digest]}: {failures[digest].error}")
+            output.complaint(f"failed: {labels[digest]}: {failures[digest].error}")
             output.detail(failures[digest].printed)
     done = outcome.count("done")
     line = f"{done} of {len(plan.cells)} cells done"

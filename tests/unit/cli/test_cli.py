@@ -7,6 +7,12 @@ import sys
 
 import pytest
 
+from longact_cli.config.compose import compose, parse
+from longact_cli.console.output import Output
+from longact_cli.console.plans import Failure, show_outcome
+from longact_cli.controls import plan_train
+from longact_cli.execution.runner import Outcome
+
 HEAVY = ("torch", "transformers", "trl", "mlflow", "pandas", "numpy", "hydra", "lm_eval")
 WRONG = {
     "sparsity too large": (
@@ -169,3 +175,22 @@ def test_a_failed_evaluation_is_tried_again_by_the_same_command(tmp_path):
         assert "--retry-failed" not in done.stderr
         rows = longact("status", "--json", cwd=tmp_path).stdout.splitlines()
         assert [str(json.loads(row)["attempt"]) for row in rows] == [attempt]
+
+
+def test_a_quiet_run_still_says_what_failed(capsys):
+    plan = plan_train("s", compose(parse([])), revision=lambda _model: "w")
+    digest = plan.cells[0].digest
+    outcome = Outcome({digest: "failed"}, interrupted=False)
+    failures = {digest: Failure("out of memory", "")}
+    show_outcome(Output(quiet=True), plan, outcome, failures, retries=False)
+    said = capsys.readouterr().err
+    assert said == "failed: train micro dapo salient 0.3 seed 0: out of memory\n"
+
+
+def test_no_color_of_the_environment_counts(monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert Output().out.no_color
+    assert Output().err.no_color
+    monkeypatch.delenv("NO_COLOR")
+    assert not Output().out.no_color
+    assert Output(color=False).out.no_color
