@@ -1,5 +1,6 @@
 """Options that several commands share, and how they become settings."""
 
+import errno
 import functools
 import re
 from collections.abc import Callable, Sequence
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
 
-from longact_cli.errors import ConfigError, LongActError
+from longact_cli.errors import ConfigError, LongActError, PrerequisiteError
 
 if TYPE_CHECKING:
     from longact_cli.config.compose import Assignment
@@ -64,6 +65,10 @@ Tracking = Annotated[
 ]
 Workers = Annotated[str | None, typer.Option("--workers", help="Cells run side by side.")]
 
+_PATH_ERRORS = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
+    *(errno.ENAMETOOLONG, errno.ELOOP, errno.ESTALE, errno.EIO),
+)
 DEFAULT_RUNS = Path("runs")
 _STUDY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -81,11 +86,11 @@ def guarded(command: Callable[P, int | None]) -> Callable[P, None]:
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
         except OSError as error:
-            full = _full_disk(error, kwargs)
-            if full is None:
+            known = _full_disk(error, kwargs) or _bad_path(error)
+            if known is None:
                 raise
-            _output_of(kwargs).error(full)
-            raise typer.Exit(full.exit_code) from None
+            _output_of(kwargs).error(known)
+            raise typer.Exit(known.exit_code) from None
         if code:
             raise typer.Exit(code)
 
@@ -98,6 +103,14 @@ def _full_disk(error: OSError, options: dict[str, Any]) -> LongActError | None:
 
     folder = Path(options.get("runs_dir") or DEFAULT_RUNS)
     return LongActError(disk_full_message(folder)) if is_disk_full(error, folder) else None
+
+
+def _bad_path(error: OSError) -> LongActError | None:
+    """Return the error for the user where a path cannot be used; a missing file may be a bug."""
+    if error.errno not in _PATH_ERRORS or error.filename is None:
+        return None
+    why = (error.strerror or "error").lower()
+    return PrerequisiteError(f"{error.filename} cannot be used ({why}): give another path")
 
 
 def _output_of(options: dict[str, Any]) -> "Output":

@@ -150,6 +150,19 @@ class VllmConfig(_Frozen):
     """server: how long it may take until it answers."""
 
 
+# Options of sbatch that cells depend on, and the setting to use instead where there is one.
+_SBATCH_TAKEN = {
+    "array": ", and set executor.workers",
+    "cpus-per-task": ", and set executor.threads_per_worker",
+    "gpus-per-node": ", and set executor.gpus_per_cell",
+    "mem": ", and set executor.memory_gb",
+    "signal": ", and set executor.signal_seconds",
+    "time": ", and set executor.time_minutes",
+    **{name: f", and set executor.{name}" for name in ("partition", "account", "qos")},
+    **dict.fromkeys(("dependency", "error", "open-mode", "output", "requeue", "no-requeue"), ""),
+}
+
+
 class ExecutorConfig(_Frozen):
     """How cells are run. Not part of the science: never enters a digest."""
 
@@ -175,8 +188,8 @@ class ExecutorConfig(_Frozen):
     """slurm: so long before the limit a job is told to stop."""
     setup: tuple[str, ...] = ()
     """slurm: shell lines before the cell, e.g. [module load cuda]."""
-    sbatch: dict[str, str] = Field(default_factory=dict)
-    """slurm: further sbatch options by name, e.g. {constraint: h100}."""
+    sbatch: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    """slurm: further sbatch options by name, e.g. {constraint: h100, nice: 100}."""
     address: str | None = None
     """ray: an existing cluster, e.g. auto or ray://head:10001; null starts one here."""
 
@@ -195,6 +208,16 @@ class ExecutorConfig(_Frozen):
                 raise ValueError(
                     f"{given[0]} is {getattr(self, given[0])}, which only the executor '{owner}' "
                     f"reads; choose executor={owner} or leave it out"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _leaves_sbatch_its_own(self) -> "ExecutorConfig":
+        for name in self.sbatch:
+            setting = _SBATCH_TAKEN.get(name.replace("_", "-"))
+            if setting is not None:
+                raise ValueError(
+                    f"sbatch holds {name}, which longact sets itself; leave it out{setting}"
                 )
         return self
 

@@ -194,3 +194,18 @@ def test_no_color_of_the_environment_counts(monkeypatch):
     monkeypatch.delenv("NO_COLOR")
     assert not Output().out.no_color
     assert Output(color=False).out.no_color
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["status", "--runs-dir", "x" * 300],
+        ["ablate", "--dry-run", "--runs-dir", "x" * 300],
+        ["mask", "export", "--out", "file/mask.safetensors"],
+    ],
+)
+def test_a_path_that_cannot_be_used_is_one_line(arguments, tmp_path):
+    (tmp_path / "file").write_text("")
+    done = longact(*arguments, cwd=tmp_path)
+    assert done.returncode in (2, 4)
+    assert len(done.stderr.splitlines()) == 1, done.stderr

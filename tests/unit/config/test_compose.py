@@ -159,3 +159,21 @@ def test_a_sweep_of_too_many_combinations_is_refused_before_it_is_composed():
     axes = [f"{key}=range(0,101)" for key in ("seed", "mask.refresh_every")]
     with pytest.raises(ConfigError, match="the sweep makes 10201 combinations"):
         expand(parse(axes))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("{time: 10}", "sbatch holds time, .* set executor.time_minutes"),
+        ("{gpus_per_node: 2}", "set executor.gpus_per_cell"),
+        ("{output: /tmp/x}", "leave it out$"),
+    ],
+)
+def test_options_of_sbatch_that_longact_sets_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        compose(parse(["executor=slurm", f"executor.sbatch={options}"]))
+
+
+def test_options_of_sbatch_may_be_numbers_and_flags():
+    given = compose(parse(["executor=slurm", "executor.sbatch={nice: 100, exclusive: true}"]))
+    assert given.executor.sbatch == {"nice": 100, "exclusive": True}
