@@ -6,12 +6,15 @@ import subprocess
 import sys
 
 import pytest
+import typer
 
+from longact_cli.cli.options import guarded
 from longact_cli.config.compose import compose, parse
 from longact_cli.console.output import Output
 from longact_cli.console.plans import Failure, show_outcome
 from longact_cli.controls import plan_train
 from longact_cli.execution.runner import Outcome
+from longact_cli.files import write_text
 
 HEAVY = ("torch", "transformers", "trl", "mlflow", "pandas", "numpy", "hydra", "lm_eval")
 WRONG = {
@@ -201,11 +204,20 @@ def test_no_color_of_the_environment_counts(monkeypatch):
     [
         ["status", "--runs-dir", "x" * 300],
         ["ablate", "--dry-run", "--runs-dir", "x" * 300],
-        ["mask", "export", "--out", "file/mask.safetensors"],
     ],
 )
 def test_a_path_that_cannot_be_used_is_one_line(arguments, tmp_path):
-    (tmp_path / "file").write_text("")
     done = longact(*arguments, cwd=tmp_path)
     assert done.returncode in (2, 4)
     assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+def test_a_file_in_the_way_of_a_result_is_one_line_and_a_lost_file_stays_a_bug(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(typer.Exit) as ended:
+        guarded(lambda: write_text(tmp_path / "file" / "result", "x"))()
+    assert ended.value.exit_code == 4
+    said = capsys.readouterr().err
+    assert said.endswith("file cannot be used (file exists): give another path\n")
+    with pytest.raises(FileNotFoundError):
+        guarded(lambda: (tmp_path / "lost").read_text())()
