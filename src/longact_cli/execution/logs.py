@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from longact_cli.cells import CellDir
-from longact_cli.execution.overview import current_status
+from longact_cli.execution.job import read_job
+from longact_cli.execution.overview import any_plan_held, current_status
 from longact_cli.redaction import redact
 
 _WAIT_SECONDS = 0.3
@@ -61,4 +62,8 @@ def new_lines(directory: CellDir, path: Path, offset: int) -> Iterator[str]:
 
 
 def _is_open(directory: CellDir) -> bool:
-    return current_status(directory).state in ("pending", "running")
+    state = current_status(directory).state
+    if state == "pending":
+        # Nobody writes to a cell that waits for a command nobody runs.
+        return read_job(directory) is not None or any_plan_held(directory.runs_dir)
+    return state == "running"

@@ -91,7 +91,7 @@ def current_status(directory: CellDir) -> Status:
     if status.state != "running" or is_held(directory):
         return status
     young = status.started is not None and time.time() - status.started < _START_SECONDS
-    if young and _any_plan_held(directory.runs_dir):
+    if young and any_plan_held(directory.runs_dir):
         return status
     # It may have come up, or ended, between the two looks.
     status = peek_status(directory)
@@ -104,10 +104,11 @@ def at_work(runs_dir: Path, rows: Sequence[Row]) -> bool:
     """Return whether a process runs a cell or a plan of this store, or a cluster will."""
     if any(row.status.state == "running" or row.queued for row in rows):
         return True
-    return _any_plan_held(runs_dir)
+    return any_plan_held(runs_dir)
 
 
-def _any_plan_held(runs_dir: Path) -> bool:
+def any_plan_held(runs_dir: Path) -> bool:
+    """Return whether a process is at work on a plan of this store."""
     return any(is_plan_held(runs_dir, plan.digest) for plan in read_plans(runs_dir))
 
 

@@ -28,6 +28,7 @@ def longact(*arguments, cwd):
         capture_output=True,
         text=True,
         check=False,
+        timeout=60,
         env={**os.environ, "COLUMNS": "200"},
     )
 
@@ -97,6 +98,13 @@ def test_logs_can_be_followed_until_the_cell_ends(store):
         assert follower.stdout.readline() == "two\n"
         write_status(directory, Status("done", 2, 0, None, 1.0, 2.0))
     assert follower.communicate(timeout=60)[0] == "three\n"
+
+
+def test_following_a_cell_that_nobody_will_start_ends(store):
+    folder, *_ = store
+    cell, directory = make(folder / "runs", "seed=3", state="pending")
+    directory.stdout.write_text("one\n")
+    assert longact("logs", cell.digest[:8], "--follow", cwd=folder).stdout == "one\n"
 
 
 @pytest.mark.parametrize(
