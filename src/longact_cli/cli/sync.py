@@ -21,7 +21,9 @@ def sync(
 
     Example: longact sync --tracking-uri http://localhost:5000
     """
+    from longact_cli.cells import list_cells
     from longact_cli.console.progress import step_progress
+    from longact_cli.errors import NotFoundError
     from longact_cli.execution.preflight import check_runs_dir
     from longact_cli.redaction import redact
     from longact_cli.tracking import tracking_uri as chosen_uri
@@ -29,6 +31,9 @@ def sync(
     output = opt.make_output(json=json, quiet=quiet, no_color=no_color, verbose=verbose)
     check_runs_dir(runs_dir)
     uri = chosen_uri(tracking_uri, runs_dir)
+    if not list_cells(runs_dir):
+        raise NotFoundError(f"--runs-dir is {runs_dir}; it holds no cells: run `longact ablate`")
+    # Imports MLflow, which takes seconds.
     from longact_cli.tracking.replay import replay
 
     with step_progress(output, "sync") as report:
