@@ -12,9 +12,12 @@ from longact_cli.results import Stage
 SCHEMA_VERSION = 1
 BASE_ARM = "base"
 _MASK_DEFAULTS = MaskConfig(strategy="salient", sparsity=0.3).model_dump()
-# Settings that change how a cell runs, never what it computes.
 _SCIENCE_SECTIONS = ("model", "data", "algorithm", "mask", "benchmark", "parallel")
-_NOT_SCIENCE = {"algorithm": {"checkpoint_every"}, "benchmark": {"batch_size", "base_url"}}
+# Settings that change how a cell runs, never what it computes.
+_NOT_SCIENCE = {
+    "algorithm": {"checkpoint_every", "prefix_attention"},
+    "benchmark": {"batch_size", "base_url"},
+}
 
 # Local files that decide what a train cell computes; the digest covers their content.
 _INPUT_FILES = ("data.path", "mask.file", "mask.prompts_file")

@@ -9,6 +9,7 @@ from transformers import TrainerCallback
 
 from longact_cli.masking import SaliencyProbe, find_projections, select_rows
 from longact_cli.models.loading import load_model
+from plain_flex import allow_flex_on_the_cpu
 
 from .trainer_runs import log_probs, norm_of, run
 from .training_helpers import cell, with_many_end_tokens
@@ -155,16 +156,24 @@ SHARED = {
 }
 
 
-@pytest.mark.parametrize("algorithm", SHARED)
+@pytest.mark.parametrize(
+    ("algorithm", "attention"), [*((name, "sdpa") for name in SHARED), ("grpo", "flex")]
+)
 def test_sharing_the_prompt_changes_no_token_loss_mask_or_gradient(
-    algorithm: str, checkpoint: Path, tmp_path: Path
+    algorithm: str,
+    attention: str,
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    allow_flex_on_the_cpu(monkeypatch)
     changes = {**ONE_UPDATE, "prompts_per_step": 3, "micro_batch_size": 6, **SHARED[algorithm]}
-    config = cell(checkpoint, algorithm=algorithm, **changes)
+    config = cell(checkpoint, algorithm=algorithm, prefix_attention=attention, **changes)
     shared, ours = run(config, tmp_path / "shared")
     config = cell(checkpoint, algorithm=algorithm, share_prompt_prefix=False, **changes)
     separate, theirs = run(config, tmp_path / "separate")
     assert ours._shares
+    assert ours._flex == (attention == "flex")
     assert not theirs._shares
     completions = [[b["completion_ids"] for b in r.batches] for r in (shared, separate)]
     assert all(torch.equal(mine, yours) for mine, yours in zip(*completions, strict=True))
@@ -244,6 +253,19 @@ def test_micro_batches_that_cut_groups_are_named_once(
     assert len(said) == 1
     assert "read at least 4 times in a step and never shared" in said[0]
     assert "algorithm.micro_batch_tokens" in said[0]
+
+
+def test_flex_that_fails_gives_way_to_sdpa_and_the_log_says_so_once(
+    checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked, trainer = run(cell(checkpoint, prefix_attention="flex", **ONE_UPDATE), tmp_path / "flex")
+    plain, _ = run(cell(checkpoint, **ONE_UPDATE), tmp_path / "sdpa")
+    assert trainer._shares
+    assert not trainer._flex
+    assert asked.losses == plain.losses
+    said = [line for line in caplog.messages if "prefix_attention=flex is not used" in line]
+    assert len(said) == 1
+    assert "torch's FlexAttention has no backward pass on the CPU" in said[0]
 
 
 def test_whole_groups_give_every_micro_batch_one_prompt_and_use_each_rollout_once(

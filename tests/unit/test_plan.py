@@ -86,6 +86,7 @@ def test_a_scientific_setting_changes_the_digest(override):
     [
         "executor.workers=7",
         "algorithm.checkpoint_every=10",
+        "algorithm.prefix_attention=flex",
         "benchmark.limit=3",
         "vllm=server",
         "parallel.processes=1",

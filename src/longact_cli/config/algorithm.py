@@ -70,6 +70,10 @@ class AlgorithmConfig(Frozen):
     """Read a group's common prompt once per pass. Same losses and gradients up to float rounding; a
     model where that is not so is trained as with false, which is TRL's own path, and says why. With
     fsdp2 it acts on everything but generation without vLLM."""
+    prefix_attention: Literal["sdpa", "flex"] = "sdpa"
+    """How completions look at a shared prompt on a GPU: one SDPA call with a mask, or torch's
+    FlexAttention, compiled when training starts, which needs none. Same results up to float
+    rounding; where FlexAttention does not run, SDPA is taken and the log says why."""
     whole_groups: bool = False
     """Each optimizer step takes whole groups of the rollouts that it shares with other steps, and
     each micro-batch as few prompts as it can; TRL deals out single rollouts. Shared prompts then
@@ -119,6 +123,11 @@ def _rl_complaint(config: AlgorithmConfig) -> str | None:
     """Return what keeps a part of the RL algorithm from acting as it is published, if anything."""
     if config.group_size < 2:
         return "group_size is 1; advantages compare rollouts of one prompt: take at least 2"
+    if config.prefix_attention == "flex" and not config.share_prompt_prefix:
+        return (
+            "prefix_attention is 'flex'; it only acts on shared prompts: set "
+            "algorithm.share_prompt_prefix=true or algorithm.prefix_attention=sdpa"
+        )
     if config.covariance != "none":
         return _covariance_complaint(config)
     if config.loss_type == "cispo" and config.importance_sampling_level == "sequence":

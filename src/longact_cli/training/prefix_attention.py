@@ -3,7 +3,8 @@
 Prompts attend causally to themselves. A completion attends to its prompt and to itself. Neither
 block needs a mask on the CPU: a completion's two parts are computed one by one and merged by their
 log-sum-exps, so that nothing of the size (prompt + completions)^2 exists. On other devices the
-completions' block goes through one call with a mask of completions x (prompt + completions).
+completions' block goes through one call with a mask of completions x (prompt + completions), or
+through FlexAttention with a list of blocks.
 
 Source: merging partial softmaxes, section 3 of arXiv 2310.01889 (Ring Attention) and its gradient.
 """
@@ -13,10 +14,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.attention.flex_attention import BlockMask
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
+from longact_cli.training import flex_block
 from longact_cli.training.decoding_attention import DecodingCache
 
 NAME = "longact_shared_prefix"
@@ -32,15 +35,15 @@ class PrefixLayout(NamedTuple):
         slots: Completions per row.
         tokens: Columns of one completion.
         lengths: Prompt tokens of each row; the columns after them are padding.
-        mask: Bool [rows, 1, slots x tokens, prompt + slots x tokens], True = visible; None where
-            the completions' block needs none.
+        mask: Bool [rows, 1, slots x tokens, prompt + slots x tokens], True = visible; the same as
+            blocks; None where the completions' block needs none.
     """
 
     prompt: int
     slots: int
     tokens: int
     lengths: tuple[int, ...]
-    mask: Tensor | None
+    mask: Tensor | BlockMask | None
 
 
 def needs_no_mask(device: torch.device) -> bool:
@@ -109,7 +112,9 @@ def prefix_attention(
         value=value[:, :, :prompt],
         scale=scale,
     )
-    rest = _completions(query[:, :, prompt:], key, value=value, layout=shared_prefix, scale=scale)
+    rest = attend_completions(
+        query[:, :, prompt:], key, value=value, layout=shared_prefix, scale=scale
+    )
     return torch.cat([first, rest.transpose(1, 2)], dim=1), None
 
 
@@ -122,26 +127,36 @@ def _causal(
     return output
 
 
-def _completions(
+def attend_completions(
     query: Tensor, key: Tensor, *, value: Tensor, layout: PrefixLayout, scale: float
 ) -> Tensor:
-    """Return what the completions see, [rows, heads, slots x tokens, head_dim]."""
-    repeats = query.shape[1] // key.shape[1]
-    if layout.mask is None:
-        if torch.is_autocast_enabled(query.device.type):  # SDPA is cast, its kernel is not
-            dtype = torch.get_autocast_dtype(query.device.type)
-            query, key, value = (x.to(dtype) for x in (query, key, value))
-        output: Tensor = _SplitAttention.apply(  # type: ignore[no-untyped-call]
-            query, key, value, layout, scale
+    """Return what the completions see, [rows, heads, slots x tokens, head_dim].
+
+    Args:
+        query: Those of the completions, [rows, heads, slots x tokens, head_dim].
+        key: [rows, key-value heads, prompt + slots x tokens, head_dim].
+        value: As `key`.
+        layout: Where they lie; its mask decides how the block is computed.
+        scale: Of the scores.
+    """
+    if isinstance(layout.mask, Tensor):
+        repeats = query.shape[1] // key.shape[1]
+        return functional.scaled_dot_product_attention(
+            query,
+            repeat_kv(key, repeats),
+            repeat_kv(value, repeats),
+            attn_mask=layout.mask,
+            scale=scale,
         )
-        return output
-    return functional.scaled_dot_product_attention(
-        query,
-        repeat_kv(key, repeats),
-        repeat_kv(value, repeats),
-        attn_mask=layout.mask,
-        scale=scale,
+    if torch.is_autocast_enabled(query.device.type):  # SDPA is cast, its kernel and Flex's are not
+        dtype = torch.get_autocast_dtype(query.device.type)
+        query, key, value = (x.to(dtype) for x in (query, key, value))
+    if layout.mask is not None:
+        return flex_block.attend(query, key, value=value, mask=layout.mask, scale=scale)
+    output: Tensor = _SplitAttention.apply(  # type: ignore[no-untyped-call]
+        query, key, value, layout, scale
     )
+    return output
 
 
 class _Part(NamedTuple):

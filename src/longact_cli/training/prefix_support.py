@@ -1,10 +1,16 @@
-"""Whether a model's prompts can be shared exactly; if not, why."""
+"""Whether a model's prompts can be shared exactly, and by FlexAttention; if not, why."""
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
-from longact_cli.training.prefix_attention import NAME, use_prefix_attention
-from longact_cli.training.shared_prefix import hidden_states, pack
+from longact_cli.training.prefix_attention import (
+    NAME,
+    PrefixLayout,
+    attend_completions,
+    use_prefix_attention,
+)
+from longact_cli.training.shared_prefix import hidden_states, pack, with_blocks, with_mask
 
 _LAYERS = frozenset({"full_attention", "sliding_attention"})
 _LOGIT_CHANGES = (
@@ -16,6 +22,11 @@ _LOGIT_CHANGES = (
 )
 _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}
 _COARSE = 5e-2  # bfloat16 and float16
+_FORWARD_ONLY = frozenset({"cpu", "mps"})
+_TRIALS = (  # of two sizes: the first compiles a kernel for itself, the second one for all sizes
+    PrefixLayout(200, 2, 90, (200, 130), None),
+    PrefixLayout(150, 3, 100, (140, 150, 1), None),
+)
 
 
 def refusal(model: PreTrainedModel) -> str | None:
@@ -101,3 +112,63 @@ def _largest_difference(model: PreTrainedModel, ids: torch.Tensor, kept: torch.T
     together = hidden_states(model, packed).flatten(0, 1)[packed.predictors]
     wanted = states[packed.scored]
     return float((together - wanted).abs().max() / wanted.abs().max())
+
+
+def flex_refusal(model: PreTrainedModel, *, device: torch.device, dtype: torch.dtype) -> str | None:
+    """Return why FlexAttention cannot take this model's completions; None where it can.
+
+    It is compiled for the device, run forward and backward and compared with SDPA.
+
+    Args:
+        model: A causal language model that `refusal` finds nothing against; only its configuration
+            is read.
+        device: Where it is trained.
+        dtype: Of the attention, which autocast decides.
+    """
+    if device.type in _FORWARD_ONLY:
+        return f"torch's FlexAttention has no backward pass on the {device.type.upper()}"
+    config = model.config.get_text_config()
+    heads = config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    key_heads = getattr(config, "num_key_value_heads", None) or heads
+    try:
+        with torch.enable_grad():
+            largest = max(
+                _flex_difference(layout, (heads, key_heads, size), device=device, dtype=dtype)
+                for layout in _TRIALS
+            )
+    except Exception as error:  # noqa: BLE001 - compilers raise anything, and SDPA does the same
+        reason = (str(error).splitlines() or [""])[0]
+        return f"torch's FlexAttention fails here: {type(error).__name__}: {reason}"
+    if not largest <= _TOLERANCE.get(dtype, _COARSE):
+        return f"the results of torch's FlexAttention differ by {largest:.1e} here"
+    return None
+
+
+def _flex_difference(
+    layout: PrefixLayout,
+    shape: tuple[int, int, int],
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> float:
+    """Return the largest difference to SDPA, in parts of the largest entry, gradients included."""
+    heads, key_heads, size = shape
+    rows, own = len(layout.lengths), layout.slots * layout.tokens
+    generator = torch.Generator().manual_seed(0)
+    sizes = ((heads, own), (key_heads, layout.prompt + own), (key_heads, layout.prompt + own))
+    query, key, value = (
+        torch.randn(rows, *pair, size, generator=generator).to(device, dtype).requires_grad_()
+        for pair in sizes
+    )
+    weights = torch.randn(rows, heads, own, size, generator=generator).to(device, dtype)
+
+    def results(view: PrefixLayout) -> tuple[Tensor, ...]:
+        output = attend_completions(query, key, value=value, layout=view, scale=size**-0.5)
+        gradients = torch.autograd.grad(output, (query, key, value), weights)
+        return output.detach(), *gradients
+
+    pairs = zip(
+        results(with_blocks(layout, device)), results(with_mask(layout, device)), strict=True
+    )
+    return max(float((ours - wanted).abs().max() / wanted.abs().max()) for ours, wanted in pairs)

@@ -14,7 +14,7 @@ from trl import GRPOTrainer
 from longact_cli.config.algorithm import AlgorithmConfig
 from longact_cli.errors import ConfigError
 from longact_cli.training.micro_batches import Parts, divide_by_tokens, rollouts_of
-from longact_cli.training.prefix_support import attention_window, refusal
+from longact_cli.training.prefix_support import attention_window, flex_refusal, refusal
 from longact_cli.training.shared_prefix import Scores, add_prefix_scores, pack, shares_prompts
 
 _LOG = logging.getLogger(__name__)
@@ -28,6 +28,8 @@ class ScoringTrainer(GRPOTrainer):  # type: ignore[misc]
 
     _shares: bool
     """Whether prompts are shared where a pass has several completions of one."""
+    _flex: bool
+    """Whether the completions' block of such a pass goes through FlexAttention."""
     _budget: int | None
     """Tokens of a pass; None leaves TRL's numbers of rollouts."""
 
@@ -54,6 +56,9 @@ class ScoringTrainer(GRPOTrainer):  # type: ignore[misc]
             rows = self.args.per_device_train_batch_size
             if self._budget is None and rows < algorithm.group_size:
                 say_groups_are_cut(rows, algorithm.group_size)
+        asked = self._shares and algorithm.prefix_attention == "flex"
+        dtype = torch.bfloat16 if algorithm.bf16 else plain[0].dtype
+        self._flex = asked and _takes_flex(plain[0], self.accelerator.device, dtype)
         windows = [attention_window(model) for model in plain]
         self._window_tokens = min((w for w in windows if w is not None), default=None)
         self._moves_freely = all(map(_positions_are_relative, plain))
@@ -164,6 +169,7 @@ class ScoringTrainer(GRPOTrainer):  # type: ignore[misc]
             attention_mask[:, :prompt],
             completion_ids=input_ids[:, prompt:],
             completion_mask=attention_mask[:, prompt:],
+            flex=self._flex,
         )
         with self.accelerator.autocast():
             scores: Scores = model(shared_prefix=packed)
@@ -188,6 +194,14 @@ def can_share(model: PreTrainedModel) -> bool:
     why = refusal(model)
     if why is not None:
         _say_once(f"{type(model).__name__}: {why}")
+    return why is None
+
+
+def _takes_flex(model: PreTrainedModel, device: torch.device, dtype: torch.dtype) -> bool:
+    """Return whether FlexAttention takes the model's completions; if not, say why, once."""
+    why = flex_refusal(model, device=device, dtype=dtype)
+    if why is not None:
+        _say_no_flex(why)
     return why is None
 
 
@@ -220,6 +234,15 @@ def say_groups_are_cut(rows: int, group_size: int) -> None:
         group_size,
         -(-group_size // rows),
         " and never shared" if rows == 1 else "",
+    )
+
+
+@functools.cache
+def _say_no_flex(why: str) -> None:
+    _LOG.warning(
+        "algorithm.prefix_attention=flex is not used (%s): completions go the way of "
+        "algorithm.prefix_attention=sdpa, with the same results",
+        why,
     )
 
 

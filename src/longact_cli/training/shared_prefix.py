@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from longact_cli.masking.tokens import left_aligned, prompt_keys
+from longact_cli.training.flex_block import block_mask
 from longact_cli.training.prefix_attention import (
     PrefixLayout,
     needs_no_mask,
@@ -60,7 +61,12 @@ def shares_prompts(prompt_ids: Tensor, prompt_mask: Tensor) -> bool:
 
 
 def pack(
-    prompt_ids: Tensor, prompt_mask: Tensor, *, completion_ids: Tensor, completion_mask: Tensor
+    prompt_ids: Tensor,
+    prompt_mask: Tensor,
+    *,
+    completion_ids: Tensor,
+    completion_mask: Tensor,
+    flex: bool = False,
 ) -> PackedBatch:
     """Put every distinct prompt and its completions into one row.
 
@@ -69,6 +75,7 @@ def pack(
         prompt_mask: 1 = token, 0 = padding.
         completion_ids: [completions, tokens], padded on the right.
         completion_mask: 1 = token, 0 = padding.
+        flex: The completions' block goes through FlexAttention.
     """
     group, slot, first = _groups(prompt_keys(prompt_ids, prompt_mask), device=prompt_ids.device)
     scored = completion_mask.bool()
@@ -90,11 +97,25 @@ def pack(
     return PackedBatch(
         input_ids=torch.cat([prompts.ids, tail.flatten(1)], dim=1),
         position_ids=torch.cat([prompts.columns, after], dim=1),
-        layout=layout if needs_no_mask(prompt_ids.device) else with_mask(layout, prompt_ids.device),
+        layout=_with_view(layout, prompt_ids.device, flex=flex),
         predictors=predictor[counted],
         targets=completion_ids[:, :tokens][counted],
         scored=scored,
     )
+
+
+def _with_view(layout: PrefixLayout, device: torch.device, *, flex: bool) -> PrefixLayout:
+    """Return the layout with what the completions' block takes on this device."""
+    if flex:
+        return with_blocks(layout, device)
+    return layout if needs_no_mask(device) else with_mask(layout, device)
+
+
+def with_blocks(layout: PrefixLayout, device: torch.device) -> PrefixLayout:
+    """Return the layout with the blocks that FlexAttention computes, made once for all layers."""
+    lengths = torch.tensor(layout.lengths, device=device)
+    mask = block_mask(lengths, prompt=layout.prompt, slots=layout.slots, tokens=layout.tokens)
+    return layout._replace(mask=mask)
 
 
 def with_mask(layout: PrefixLayout, device: torch.device) -> PrefixLayout:

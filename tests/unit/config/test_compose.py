@@ -31,6 +31,9 @@ WRONG = {
     "algorithm.updates_per_rollout=3": (
         "algorithm: checkpoint_every is 20; it must be a multiple of updates_per_rollout = 3"
     ),
+    "algorithm.prefix_attention=flash": (
+        "algorithm.prefix_attention is 'flash'; it must be one of: sdpa, flex"
+    ),
     "parallel.processes=3": (
         "parallel.processes is 3; it must divide algorithm.prompts_per_step = 8, so that every "
         "process holds whole groups"
@@ -58,6 +61,14 @@ def test_every_process_gets_whole_micro_batches_of_whole_groups():
     odd = ["algorithm.prompts_per_step=6", "algorithm.group_size=4", "parallel.processes=2"]
     with pytest.raises(ConfigError, match="it must divide the 12 rollouts of a step on each"):
         compose(parse([*odd, "algorithm.micro_batch_size=8"]))
+
+
+def test_a_way_to_look_at_shared_prompts_needs_shared_prompts():
+    flex = "algorithm.prefix_attention=flex"
+    assert compose(parse([flex])).algorithm.prefix_attention == "flex"
+    with pytest.raises(ConfigError, match="'flex'; it only acts on shared prompts: set") as caught:
+        compose(parse([flex, "algorithm.share_prompt_prefix=false"]))
+    assert "\n" not in str(caught.value)
 
 
 def test_a_budget_of_tokens_takes_the_place_of_a_size_in_rollouts():

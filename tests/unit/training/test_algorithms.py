@@ -140,6 +140,7 @@ def test_what_an_algorithm_file_leaves_out_is_off_or_as_published() -> None:
         "overlong_cache": 0.0,
         "force": False,
         "micro_batch_tokens": None,
+        "prefix_attention": "sdpa",
         "whole_groups": False,
     }
 

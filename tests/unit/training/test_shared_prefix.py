@@ -27,6 +27,7 @@ from longact_cli.training.shared_prefix import (
     shares_prompts,
     with_mask,
 )
+from plain_flex import allow_flex_on_the_cpu
 
 SIZES = {
     "vocab_size": 64,
@@ -66,6 +67,8 @@ def model_of(name: str) -> torch.nn.Module:
 class Rows:
     """Prompts and completions as TRL hands them over; the completions are ragged."""
 
+    flex = False
+
     def __init__(self, rows: tuple[int, ...] = (0, 1, 2, 3, 4), *, padding: str = "left") -> None:
         width = max(map(len, PROMPTS))
         self.ids = torch.zeros(len(rows), width, dtype=torch.long)
@@ -84,7 +87,11 @@ class Rows:
 
     def packed(self) -> shared_prefix.PackedBatch:
         return pack(
-            self.ids, self.kept, completion_ids=self.completions, completion_mask=self.counted
+            self.ids,
+            self.kept,
+            completion_ids=self.completions,
+            completion_mask=self.counted,
+            flex=self.flex,
         )
 
 
@@ -118,11 +125,14 @@ def assert_same_gradients(model: torch.nn.Module, expected: torch.nn.Module) -> 
         assert torch.allclose(parameter.grad, wanted[name].grad, rtol=0, atol=1e-5 * scale), name
 
 
-@pytest.fixture(params=["in parts", "with a mask"])
+@pytest.fixture(params=["in parts", "with a mask", "in flex blocks"])
 def block(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both ways to compute the completions' block; the second is that of other devices."""
+    """All ways to compute the completions' block; the first is that of the CPU."""
     if request.param == "with a mask":
         monkeypatch.setattr(shared_prefix, "needs_no_mask", lambda device: False)
+    if request.param == "in flex blocks":
+        allow_flex_on_the_cpu(monkeypatch)
+        monkeypatch.setattr(Rows, "flex", True)
 
 
 @pytest.mark.usefixtures("block")
@@ -169,12 +179,14 @@ def test_bfloat16_autocast_takes_packed_prompts() -> None:
     assert torch.cosine_similarity(ours_q.flatten(), theirs_q.flatten(), dim=0) > 0.99
 
 
+@pytest.mark.usefixtures("block")
 def test_the_side_on_which_prompts_are_padded_does_not_matter() -> None:
     left, _ = shared(model_of("qwen3"), Rows())
     right, _ = shared(model_of("qwen3"), Rows(padding="right"))
     assert torch.allclose(left, right, atol=1e-5)
 
 
+@pytest.mark.usefixtures("block")
 def test_gradient_checkpointing_and_accumulation_over_split_groups_change_nothing() -> None:
     ours = model_of("qwen3").train()
     theirs = copy.deepcopy(ours)
@@ -203,6 +215,7 @@ def test_the_probe_reads_the_same_saliency_from_a_packed_pass(name: str) -> None
         assert torch.allclose(probe.saliency()[name], rows_of, rtol=1e-5)
 
 
+@pytest.mark.usefixtures("block")
 def test_a_micro_batch_in_which_nothing_is_scored_has_zero_gradients() -> None:
     model, rows = model_of("llama"), Rows((3, 0))
     rows.counted[:] = 0
