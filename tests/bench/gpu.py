@@ -1,11 +1,14 @@
 """DAPO with the row mask and with shared prompts on a GPU: time, memory and share of the matmuls.
 
+Shared prompts are measured with both ways in which completions look at them.
+
 `python -m tests.bench.gpu` needs a CUDA device. `--tiny` takes the same path on the CPU with the
 embedded model, to see that it runs. Every figure comes from a process of its own.
 """
 
 import argparse
 import json
+import logging
 import statistics
 import subprocess
 import sys
@@ -32,6 +35,16 @@ class Sizes(NamedTuple):
         return self.prompt + self.group * self.completion
 
 
+class Figures(NamedTuple):
+    """What a run took: median seconds of a step, their range, peak GiB; and what it warned of."""
+
+    seconds: float
+    spread: float
+    peak_gib: float
+    parameters: int
+    warnings: list[str]
+
+
 MASK = Sizes(2048, 256, 8, 8)
 PREFIX = Sizes(16384, 512, 8, 6)
 TINY = Sizes(496, 16, 4, 4)
@@ -42,7 +55,8 @@ MASKS = {
 }
 PREFIXES = {
     "TRL's own passes": ("algorithm.share_prompt_prefix=false",),
-    "shared prompt": ("algorithm.share_prompt_prefix=true",),
+    "shared prompt, sdpa": ("algorithm.prefix_attention=sdpa",),
+    "shared prompt, flex": ("algorithm.prefix_attention=flex",),
 }
 
 
@@ -99,8 +113,21 @@ def overrides(sizes: Sizes, *, model: Path | None) -> list[str]:
     ]
 
 
-def one(settings: list[str]) -> dict[str, float]:
-    """Train with these settings and return the seconds of a step and the peak GiB."""
+class Kept(logging.Handler):
+    """Keeps messages."""
+
+    def __init__(self) -> None:
+        """Start without any."""
+        super().__init__(logging.WARNING)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one."""
+        self.messages.append(record.getMessage())
+
+
+def one(settings: list[str]) -> Figures:
+    """Train with these settings."""
     import torch
     from safetensors.torch import load_file
 
@@ -109,25 +136,22 @@ def one(settings: list[str]) -> dict[str, float]:
     from longact_cli.training.train import train_cell
 
     config = compose(parse(settings))
+    logging.getLogger("longact_cli").addHandler(kept := Kept())
     with tempfile.TemporaryDirectory() as folder:
         train_cell(config, out=Path(folder))
         rows = list(read_lines(Path(folder) / "metrics.jsonl"))
         parameters = sum(v.numel() for v in load_file(Path(folder, "model", WEIGHTS)).values())
     seconds = [row["value"] for row in rows if row["name"] == "step_seconds"][WARM_UP:]
     peak = torch.cuda.max_memory_allocated() / GIB if torch.cuda.is_available() else float("nan")
-    return {
-        "seconds": statistics.median(seconds),
-        "spread": max(seconds) - min(seconds),
-        "peak_gib": peak,
-        "parameters": parameters,
-    }
+    spread = max(seconds) - min(seconds)
+    return Figures(statistics.median(seconds), spread, peak, parameters, kept.messages)
 
 
-def measured(settings: list[str]) -> dict[str, float]:
+def measured(settings: list[str]) -> Figures:
     """Return `one` of a fresh process."""
     command = [sys.executable, "-m", "tests.bench.gpu", "--one", *settings]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    return Figures(*json.loads(done.stdout.splitlines()[-1]))
 
 
 def matmul_ceiling() -> float:
@@ -154,17 +178,19 @@ def table(
     """Print a line for each variant; ratios are to the first."""
     print(f"{title}: P={sizes.prompt}, C={sizes.completion}, G={sizes.group}")
     ceiling = matmul_ceiling()
-    first: dict[str, float] | None = None
+    first: Figures | None = None
     for name, settings in variants.items():
         found = measured([*common, *settings])
         first = first or found
-        rate = sizes.tokens / found["seconds"]
+        rate = sizes.tokens / found.seconds
         print(
-            f"  {name:20} {found['seconds']:.3f} s a step (range {found['spread']:.3f}), "
-            f"time ratio {found['seconds'] / first['seconds']:.3f}, "
-            f"peak {found['peak_gib']:.2f} GiB, ratio {found['peak_gib'] / first['peak_gib']:.3f}, "
+            f"  {name:20} {found.seconds:.3f} s a step (range {found.spread:.3f}), "
+            f"time ratio {found.seconds / first.seconds:.3f}, "
+            f"peak {found.peak_gib:.2f} GiB, ratio {found.peak_gib / first.peak_gib:.3f}, "
             f"{rate:,.0f} distinct tokens/s, "
-            f"{6 * found['parameters'] * rate / ceiling:.1%} of the matrix products' rate",
+            f"{6 * found.parameters * rate / ceiling:.1%} of the matrix products' rate",
+            *(f"    {line}" for line in found.warnings),
+            sep="\n",
             flush=True,
         )
 
@@ -172,11 +198,13 @@ def table(
 def run(*, tiny: bool) -> None:
     """Measure everything, in the sizes of the embedded model with `tiny`."""
     import torch
+    from tests.bench import flex_block
 
     if tiny:
         common = overrides(TINY, model=None)
         table("row mask", MASKS, TINY, common)
         table("shared prompt", PREFIXES, TINY, common)
+        flex_block.run()
         return
     if not torch.cuda.is_available():
         print("no CUDA device: nothing was measured (--tiny runs the same path on the CPU)")
@@ -187,6 +215,7 @@ def run(*, tiny: bool) -> None:
         model = checkpoint(Path(folder))
         table("row mask", MASKS, MASK, overrides(MASK, model=model))
         table("shared prompt", PREFIXES, PREFIX, overrides(PREFIX, model=model))
+    flex_block.run()
 
 
 def main() -> None:
