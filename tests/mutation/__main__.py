@@ -23,6 +23,7 @@ TARGETS = {
     "training/arguments.py": (f"{UNIT}/training/test_arguments.py",),
     "training/shared_prefix.py": (f"{UNIT}/training/test_shared_prefix.py",),
     "training/prefix_attention.py": (f"{UNIT}/training/test_shared_prefix.py",),
+    "training/flex_block.py": (f"{UNIT}/training/test_flex_block.py",),
     "training/groups.py": (f"{UNIT}/training/test_groups.py",),
     "config/algorithm.py": (f"{UNIT}/training/test_algorithms.py", f"{UNIT}/config"),
     "masking/ranking.py": (f"{UNIT}/masking",),

@@ -92,7 +92,7 @@ def _visible_blocks(
     some = (key_start < prompt) | ((key_end >= first[start]) & (key_start <= last[end]))
     beyond = torch.maximum(key_start, prompt)
     whole = (key_end < prompt) | ((beyond >= first[end]) & (key_end <= last[start]))
-    cut_off = (start + BLOCK > queries) | (key_start + BLOCK > keys)
+    cut_off = start + BLOCK > queries  # a block without its last rows is not whole
     return some, whole & ~cut_off
 
 

@@ -26,7 +26,9 @@ LAYOUTS = {
     "less than a block": PrefixLayout(7, 2, 5, (7, 3), None),
     "one completion over several blocks": PrefixLayout(100, 1, 400, (100,), None),
     "the first completion ends a block of the prompt": PrefixLayout(64, 2, 256, (64,), None),
-    "tokens of one": PrefixLayout(128, 140, 1, (128, 50), None),
+    "completions begin where a block ends": PrefixLayout(127, 2, 256, (127, 50), None),
+    "completions end where a block begins": PrefixLayout(129, 2, 128, (129,), None),
+    "completions of one token": PrefixLayout(128, 140, 1, (128, 50), None),
 }
 
 
@@ -93,6 +95,7 @@ def test_no_tensor_of_queries_by_keys_is_made() -> None:
     assert made.elements == 2 * 2048 * 6144
 
 
+@pytest.mark.slow
 def test_other_sizes_and_lengths_take_the_kernel_that_is_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
