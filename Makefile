@@ -46,7 +46,8 @@ bench-prefix: $(STAMP) ## Measure shared prompts against TRL's own trainer (20 m
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.prefix_scaling --plot docs/performance
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.token_budget
 
-bench-gpu: $(STAMP) ## Measure mask and shared prompts on a GPU
+bench-gpu: $(STAMP) ## Test and measure mask and shared prompts on a GPU
+	$(BIN)/python -m pytest -m gpu tests/unit/training/test_flex_block.py
 	$(BIN)/python -m tests.bench.gpu
 
 chaos: $(STAMP) ## Kill, cut off and tear sweeps; print what became of each (about half an hour)

@@ -14,10 +14,7 @@ BASE_ARM = "base"
 _MASK_DEFAULTS = MaskConfig(strategy="salient", sparsity=0.3).model_dump()
 _SCIENCE_SECTIONS = ("model", "data", "algorithm", "mask", "benchmark", "parallel")
 # Settings that change how a cell runs, never what it computes.
-_NOT_SCIENCE = {
-    "algorithm": {"checkpoint_every", "prefix_attention"},
-    "benchmark": {"batch_size", "base_url"},
-}
+_NOT_SCIENCE = {"algorithm": {"checkpoint_every"}, "benchmark": {"batch_size", "base_url"}}
 
 # Local files that decide what a train cell computes; the digest covers their content.
 _INPUT_FILES = ("data.path", "mask.file", "mask.prompts_file")
@@ -29,7 +26,8 @@ _RL_ONLY = {
         *("kl_coef", "mask_truncated_completions", "covariance", "cov_ratio", "cov_low"),
         *("cov_high", "cov_kl_coef", "dynamic_sampling", "max_generation_batches"),
         *("overlong_cache", "force", "group_size", "updates_per_rollout", "temperature", "top_p"),
-        *("use_vllm", "share_prompt_prefix", "whole_groups", "micro_batch_tokens"),
+        *("use_vllm", "share_prompt_prefix", "prefix_attention", "whole_groups"),
+        "micro_batch_tokens",
     },
 }
 
@@ -219,6 +217,9 @@ def _left_out(config: RunConfig, section: str) -> set[str]:
         # Only one of the two is read.
         fills = config.algorithm.fills_tokens
         left_out = left_out | {"micro_batch_size" if fills else "micro_batch_tokens"}
+        if config.algorithm.prefix_attention == "sdpa":
+            # Cells from before there was another way keep their digests.
+            left_out = left_out | {"prefix_attention"}
     if section == "benchmark" and config.benchmark.data_sha256 is not None:
         left_out = left_out | {"data_dir"}
     return left_out

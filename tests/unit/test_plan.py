@@ -86,7 +86,6 @@ def test_a_scientific_setting_changes_the_digest(override):
     [
         "executor.workers=7",
         "algorithm.checkpoint_every=10",
-        "algorithm.prefix_attention=flex",
         "benchmark.limit=3",
         "vllm=server",
         "parallel.processes=1",
@@ -95,6 +94,13 @@ def test_a_scientific_setting_changes_the_digest(override):
 )
 def test_a_setting_of_how_it_runs_does_not_change_the_training_digest(override):
     assert digest(override) == digest()
+
+
+def test_another_kernel_makes_another_cell_and_the_default_one_adds_nothing():
+    assert digest("algorithm.prefix_attention=sdpa") == digest()
+    assert digest("algorithm.prefix_attention=flex") != digest()
+    sft = "algorithm=sft"
+    assert digest(sft, "algorithm.prefix_attention=flex") == digest(sft)
 
 
 def test_of_two_sizes_of_a_micro_batch_the_digest_has_the_one_that_is_read():
