@@ -1,7 +1,11 @@
+import os
+from pathlib import Path
+
 import pytest
 
 from longact_cli.files import (
     append_lines,
+    flush_tree,
     read_json,
     read_lines,
     sha256_json,
@@ -25,6 +29,37 @@ def test_a_failed_write_keeps_the_old_file(tmp_path):
         write_json(path, {"a": object()})
     assert read_json(path) == {"a": 1}
     assert [entry.name for entry in tmp_path.iterdir()] == ["x.json"]
+
+
+@pytest.fixture
+def flushed(monkeypatch):
+    """What is flushed to the disk, in order."""
+    found = []
+    real = os.fsync
+
+    def fsync(handle):
+        real(handle)
+        found.append(Path(f"/proc/self/fd/{handle}").readlink())
+
+    monkeypatch.setattr("os.fsync", fsync)
+    return found
+
+
+def test_a_written_file_is_flushed_and_then_its_name(tmp_path, flushed):
+    write_text(tmp_path / "a", "x")
+    content, names = flushed
+    assert (content.parent, names) == (tmp_path, tmp_path)
+    assert content.name.startswith(".a.")
+
+
+def test_a_tree_is_flushed_contents_before_names(tmp_path, flushed):
+    folder = tmp_path / "checkpoint"
+    (folder / "shards").mkdir(parents=True)
+    for name in ("weights", "shards/0"):
+        (folder / name).write_text(name)
+    flush_tree(folder)
+    assert set(flushed[:2]) == {folder / "weights", folder / "shards/0"}
+    assert set(flushed[2:]) == {folder / "shards", folder, tmp_path}
 
 
 def test_a_torn_last_line_is_left_out(tmp_path):

@@ -10,17 +10,16 @@ from longact_cli.cli import options as opt
 if TYPE_CHECKING:
     from longact_cli.cells import CellDir
 
-_GRACE_SECONDS = 30.0
-
 
 @opt.guarded
 def cancel(
-    cell: Annotated[str | None, typer.Argument(help="Digest of a cell, 6 characters or more.")] = (
-        None
-    ),
+    cell: Annotated[
+        str | None, typer.Argument(help="Start of its digest, or words of its name.")
+    ] = None,
     study: Annotated[
         str | None, typer.Option("--study", help="Every cell of a study that has not ended.")
     ] = None,
+    kill: Annotated[bool, typer.Option("--kill", help="At once, without a checkpoint.")] = False,
     runs_dir: opt.RunsDir = opt.DEFAULT_RUNS,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
@@ -34,10 +33,14 @@ def cancel(
     from longact_cli.errors import NotFoundError
     from longact_cli.execution.cancel import cancel as call_off
     from longact_cli.execution.preflight import check_runs_dir
+    from longact_cli.holding import is_held
 
     output = opt.make_output(json=json, quiet=quiet, no_color=no_color, verbose=verbose)
     check_runs_dir(runs_dir)
-    found = call_off(_chosen(runs_dir, cell, study), grace=_GRACE_SECONDS)
+    chosen = _chosen(runs_dir, cell, study)
+    if not kill and any(map(is_held, chosen)):
+        output.note("a training saves a checkpoint before it stops; --kill does not wait for it")
+    found = call_off(chosen, grace=0.0 if kill else float("inf"))
     if not found:
         raise NotFoundError("nothing to cancel: every one of these cells has ended")
     for item in found:
@@ -49,13 +52,12 @@ def cancel(
 
 
 def _chosen(runs_dir: Path, cell: str | None, study: str | None) -> "tuple[CellDir, ...]":
-    from longact_cli.cells import cell_dir
     from longact_cli.errors import ConfigError
     from longact_cli.execution.cancel import study_cells
-    from longact_cli.execution.resume import find_cell
+    from longact_cli.execution.overview import find_row
 
     if (cell is None) == (study is None):
-        raise ConfigError("name what to cancel: either CELL (a digest) or --study NAME")
+        raise ConfigError("name what to cancel: either CELL or --study NAME")
     if study is not None:
         return study_cells(runs_dir, study)
-    return (cell_dir(runs_dir, find_cell(runs_dir, str(cell)).digest),)
+    return (find_row(runs_dir, str(cell)).directory,)

@@ -23,11 +23,15 @@ from longact_cli.holding import is_held
 from longact_cli.lease import current, machine
 
 _POLL_SECONDS = 0.1
+_KILL_SECONDS = 30.0
 _OVER = ("done", "failed", "blocked")
 
 
 class Cancelled(NamedTuple):
-    """What became of a cell: `stopped` ran and has ended, `stopping` has yet to end."""
+    """What became of a cell: `stopped` ran and has ended, `stopping` has yet to end.
+
+    `not running` was started once, and its process was gone before.
+    """
 
     digest: str
     label: str
@@ -55,7 +59,8 @@ def cancel(directories: Sequence[CellDir], *, grace: float) -> tuple[Cancelled, 
 
     Args:
         directories: The cells.
-        grace: Seconds that running cells get to stop by themselves before they are killed.
+        grace: Seconds that running cells get to stop by themselves before they are killed;
+            infinity waits for as long as their checkpoints take.
     """
     waiting = [directory for directory in directories if _may_run(directory)]
     running = [directory for directory in waiting if is_held(directory)]
@@ -68,7 +73,7 @@ def cancel(directories: Sequence[CellDir], *, grace: float) -> tuple[Cancelled, 
     _wait(running, grace)
     for directory in running:
         _signal(directory, signal.SIGKILL)
-    _wait(running, grace)
+    _wait(running, _KILL_SECONDS)
     return tuple(_outcome(directory, ran=directory in running) for directory in waiting)
 
 
@@ -103,7 +108,7 @@ def _wait(directories: Sequence[CellDir], seconds: float) -> None:
 
 def _outcome(directory: CellDir, *, ran: bool) -> Cancelled:
     cell = read_json(directory.path / "cell.json") or {"digest": directory.path.name, "label": ""}
-    outcome = "not started"
+    outcome = "not started" if read_status(directory).state == "pending" else "not running"
     if ran:
         outcome = "stopping" if is_held(directory) else "stopped"
     return Cancelled(cell["digest"], cell["label"], outcome)

@@ -7,7 +7,7 @@ from pathlib import Path
 from accelerate import PartialState
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from longact_cli.files import read_json, sha256_file, write_json
+from longact_cli.files import flush_tree, read_json, sha256_file, write_json
 
 _LOG = logging.getLogger(__name__)
 MARKER = "COMPLETE"
@@ -16,8 +16,9 @@ _PREFIX = "checkpoint-"
 
 
 def mark_complete(checkpoint: Path) -> None:
-    """Write the marker: the SHA-256 of every file in the checkpoint."""
+    """Write the marker, the SHA-256 of every file in the checkpoint, once they are on the disk."""
     checksums = {name: sha256_file(checkpoint / name) for name in _file_names(checkpoint)}
+    flush_tree(checkpoint)
     write_json(checkpoint / MARKER, checksums)
 
 

@@ -39,19 +39,26 @@ def test_a_study_is_cancelled_but_for_what_has_ended(store):
     assert CellsCancelled(store[0]).names() == {name}
 
 
-def test_one_cell_is_named_by_the_start_of_its_digest(store):
-    result = run(store, store[2].digest[:8])
-    assert result.exit_code == 0
-    assert store[2].digest[:12] in result.stdout
+def test_one_cell_is_named_by_the_start_of_its_digest_or_by_words(store):
+    for words in (store[2].digest[:8], "eval salient"):
+        result = run(store, words)
+        assert result.exit_code == 0
+        assert store[2].digest[:12] in result.stdout
+
+
+def test_a_cell_whose_process_is_gone_is_not_running(store):
+    write_cell(store[0], store[2], 0.5, state="running")
+    assert run(store, store[2].digest).stdout.strip().endswith("not running")
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        ([], 2, "either CELL (a digest) or --study NAME"),
-        (["abcdef", "--study", "mine"], 2, "either CELL (a digest) or --study NAME"),
+        ([], 2, "either CELL or --study NAME"),
+        (["abcdef", "--study", "mine"], 2, "either CELL or --study NAME"),
         (["--study", "other"], 3, "the studies in"),
-        (["ffffffff"], 3, "names 0 cells"),
+        (["ffffffff"], 3, "there is no cell 'ffffffff'"),
+        (["salient 0.3"], 2, "names 2 cells"),
     ],
 )
 def test_what_cannot_be_cancelled_is_one_line(store, arguments, code, message):

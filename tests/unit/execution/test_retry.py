@@ -8,7 +8,7 @@ import time
 import pytest
 
 from cell_scripts import ScriptExecutor, times_run
-from longact_cli.cells import cell_dir, read_status
+from longact_cli.cells import cell_dir, create, read_status
 from longact_cli.config.compose import compose, parse
 from longact_cli.controls import plan_sweep, plan_train
 from longact_cli.errors import ConfigError, PrerequisiteError
@@ -104,6 +104,31 @@ def test_cancel_stops_a_running_cell_and_the_runner_does_not_try_it_again(plan, 
     assert [item.outcome for item in found] == ["stopped"]
     assert times_run(plan, tmp_path) == [1]
     assert cancel([directory], grace=0) == ()
+
+
+@pytest.mark.parametrize(("grace", "saved"), [(0.0, False), (float("inf"), True)])
+def test_cancel_kills_at_once_or_waits_for_the_checkpoint(plan, tmp_path, grace, saved):
+    directory = cell_dir(tmp_path, plan.cells[0].digest)
+    create(directory, plan.cells[0])
+    slow = (
+        "import signal, sys\n"
+        "def save(*_):\n"
+        "    time.sleep(2)\n"
+        "    (directory.path / 'saved').touch()\n"
+        "    sys.exit(143)\n"
+        "signal.signal(signal.SIGTERM, save)\n"
+        "(directory.path / 'begun').touch()\n"
+        "time.sleep(60)\n"
+    )
+    process = ScriptExecutor(slow).start(directory)
+    while not (directory.path / "begun").exists():
+        time.sleep(0.02)
+    (found,) = cancel([directory], grace=grace)
+    assert found.outcome == "stopped"
+    assert (directory.path / "saved").exists() == saved
+    while process.poll() is None:
+        time.sleep(0.02)
+    assert process.poll() == (143 if saved else -9)
 
 
 def test_a_second_ctrl_c_kills_a_cell_that_does_not_stop(plan, tmp_path):
