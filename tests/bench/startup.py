@@ -1,11 +1,13 @@
 """How long the command line takes to answer, beside TRL's own; how long a cell imports."""
 
+import json
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 RUNS = 7
 BIN = Path(sys.executable).parent
@@ -26,6 +28,30 @@ else:
     for module in modules_of(cell):
         importlib.import_module(module)
 """
+
+
+TRAINING = (
+    "train --study start --steps 2 algorithm.prompts_per_step=2 algorithm.group_size=4 "
+    "algorithm.micro_batch_size=4 data.context_lengths=[256]"
+)
+
+
+class Parts(NamedTuple):
+    """Seconds of a training: its steps; the rest of its cell; planning, MLflow and the command."""
+
+    steps: float
+    rest: float
+    around: float
+
+
+def training(folder):
+    """Return where the seconds of a short training go."""
+    whole = seconds([BIN / "longact", *TRAINING.split()], folder)
+    (cell,) = (Path(folder) / "runs" / "cells").iterdir()
+    status = json.loads((cell / "status.json").read_text())
+    steps = json.loads((cell / "provenance.json").read_text())["seconds"]
+    inside = status["finished"] - status["started"]
+    return Parts(steps, inside - steps, whole - inside)
 
 
 def seconds(command, folder):
@@ -60,3 +86,10 @@ def run():
     print(f"imports of a cell       {spread(quick[1:])} s")
     print(f"one after another       {spread(plain[1:])} s")
     print(f"ratio, pair by pair     {spread(ratios)}")
+    parts = []
+    for _ in range(RUNS + 1):
+        with tempfile.TemporaryDirectory() as folder:
+            parts.append(training(folder))
+    print(f"training: its 2 steps   {spread([part.steps for part in parts[1:]])} s")
+    print(f"rest of its cell        {spread([part.rest for part in parts[1:]])} s")
+    print(f"command around it       {spread([part.around for part in parts[1:]])} s")

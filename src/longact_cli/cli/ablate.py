@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import join
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -96,9 +97,9 @@ def ablate(
     code = handle(plan, request)
     if code == 0 and not dry_run:
         uri = tracking_uri or configs[0].tracking.uri
-        tracked = f" --tracking-uri {redact(uri)}" if uri else ""
-        command = f"longact report --experiment {plan.study} --runs-dir {runs_dir}{tracked}"
-        output.note(f"next: {command}")
+        tracked = ["--tracking-uri", redact(uri)] if uri else []
+        words = ["--experiment", plan.study, "--runs-dir", str(runs_dir), *tracked]
+        output.note(f"next: {join(['longact', 'report', *words])}")
     return code
 
 

@@ -3,6 +3,7 @@
 import signal
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from shlex import join
 from sys import argv
 from typing import TYPE_CHECKING
 
@@ -61,10 +62,10 @@ def handle(plan: "Plan", request: Request) -> int:
     failures = _failures(plan, request.runs_dir)
     show_outcome(request.output, plan, outcome, failures, retries=request.run.retry_failed)
     if outcome.left:
+        stop = ["longact", "cancel", "--study", plan.study, "--runs-dir", str(request.runs_dir)]
         request.output.note(
             f"{outcome.left} cells go on under {request.executor.name}; the same command attaches "
-            f"to them again, `longact cancel --study {plan.study} --runs-dir {request.runs_dir}` "
-            "stops them"
+            f"to them again, `{join(stop)}` stops them"
         )
     if outcome.interrupted:
         return EXIT_INTERRUPTED

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from longact_cli.cells import Status, cell_dir
@@ -92,7 +93,7 @@ class PlanTracker:
         if not self._complete:
             self._warn(
                 "MLflow lacks a part of this run; results on disk are complete: "
-                f"`longact sync --runs-dir {self._runs_dir}` copies the rest"
+                f"`longact sync --runs-dir {quote(str(self._runs_dir))}` copies the rest"
             )
         return self._complete
 
