@@ -25,6 +25,7 @@ def cluster():
         # Ray would listen at this machine's outward address otherwise.
         patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_AUTH_MODE", "disabled")  # a token of this process is not the command's
         from ray.cluster_utils import Cluster
 
         head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": MEMORY}
@@ -66,7 +67,8 @@ def kill_turns(cluster):
 def test_a_sweep_ends_without_its_command_and_a_rerun_starts_nothing(tmp_path, cluster):
     sweep = sweep_on(tmp_path / "ray", cluster)
     process = sweep.start()
-    assert wait_for(lambda: whole_checkpoints(sweep.folder) >= 2, process)
+    reached = wait_for(lambda: whole_checkpoints(sweep.folder) >= 2, process)
+    assert reached, process.communicate()[0]
     kill(process)
     kill_turns(cluster)
     handed_over = jobs(sweep)

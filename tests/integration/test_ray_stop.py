@@ -55,6 +55,7 @@ def sweep(tmp_path, monkeypatch):
         (tmp_path / "sitecustomize.py").write_text(CELL.replace("SECONDS", str(seconds)))
         path = filter(None, [str(tmp_path), *sys.path])
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
+        monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # clusters of other tests have no token
         given = ["executor=ray", "executor.workers=2", "executor.threads_per_worker=1"]
         configs = [
             compose(parse([*given, f"seed={seed}", f"executor.gpus_per_cell={gpus}"]))
