@@ -1,11 +1,13 @@
 """One short training of the micro model, as a command, wherever it is run."""
 
+import json
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from chaos.harness import Sweep
 from processes import processes
 
 STEPS = 40
@@ -37,6 +39,25 @@ def whole_checkpoints(folder: Path) -> int:
     """Return the step of the newest whole checkpoint, 0 where there is none."""
     found = folder.glob("runs/cells/*/checkpoints/*/COMPLETE")
     return max((int(path.parent.name.removeprefix("checkpoint-")) for path in found), default=0)
+
+
+def obstruct_training(sweep: Sweep) -> Path:
+    """Put a file where the training of a sweep needs a folder; return it."""
+    sweep.folder.mkdir(parents=True, exist_ok=True)
+    listed = subprocess.run(
+        [sys.executable, *sweep.command, "--dry-run", "--json"],
+        cwd=sweep.folder,
+        env=sweep.environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    rows = [json.loads(line) for line in listed.stdout.splitlines()]
+    (digest,) = [row["digest"] for row in rows if row.get("stage") == "train"]
+    obstacle = sweep.runs / "cells" / digest[:12] / "checkpoints"
+    obstacle.parent.mkdir(parents=True)
+    obstacle.write_text("a file where a folder must be")
+    return obstacle
 
 
 def training_processes(folder: Path) -> list[int]:

@@ -1,14 +1,12 @@
 """A sweep on a real Ray of this machine that goes on, and ends, without its command."""
 
 import json
-import subprocess
-import sys
 
 import psutil
 import pytest
 
 from chaos.harness import ENVIRONMENT, MICRO, Sweep, kill, tracked, wait_for
-from integration.cluster_runs import wait_until, whole_checkpoints
+from integration.cluster_runs import obstruct_training, wait_until, whole_checkpoints
 from longact_cli.cells import list_cells, peek_status
 from longact_cli.files import read_json
 
@@ -91,15 +89,7 @@ def test_a_sweep_ends_without_its_command_and_a_rerun_starts_nothing(tmp_path, c
 @pytest.mark.minutes
 def test_an_evaluation_whose_training_fails_is_not_run_and_runs_later(tmp_path, cluster):
     sweep = sweep_on(tmp_path, cluster)
-    command = [sys.executable, *sweep.command, "--dry-run", "--json"]
-    listed = subprocess.run(
-        command, cwd=tmp_path, env=sweep.environment, capture_output=True, text=True, check=True
-    )
-    rows = [json.loads(line) for line in listed.stdout.splitlines()]
-    (digest,) = [row["digest"] for row in rows if row.get("stage") == "train"]
-    obstacle = sweep.runs / "cells" / digest[:12] / "checkpoints"
-    obstacle.parent.mkdir(parents=True)
-    obstacle.write_text("a file where a folder must be")
+    obstacle = obstruct_training(sweep)
     process = sweep.start()
     assert wait_for(lambda: "running" in {s.state for s in states(sweep).values()}, process)
     kill(process)

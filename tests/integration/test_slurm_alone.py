@@ -8,7 +8,13 @@ import pytest
 
 import slurm_cluster
 from chaos.harness import ENVIRONMENT, MICRO, Sweep, kill, tracked, wait_for
-from integration.cluster_runs import start, wait_until, weights, whole_checkpoints
+from integration.cluster_runs import (
+    obstruct_training,
+    start,
+    wait_until,
+    weights,
+    whole_checkpoints,
+)
 from longact_cli.cells import list_cells, peek_status
 from longact_cli.execution.choose import missing
 from longact_cli.files import read_json
@@ -85,15 +91,7 @@ def test_a_sweep_ends_without_its_command_and_although_its_training_is_requeued(
 @pytest.mark.minutes
 def test_an_evaluation_whose_training_fails_is_not_run_and_runs_later(tmp_path, cluster):
     sweep = sweep_on(tmp_path, cluster)
-    command = [sys.executable, *sweep.command, "--dry-run", "--json"]
-    listed = subprocess.run(
-        command, cwd=tmp_path, env=cluster, capture_output=True, text=True, check=True
-    )
-    rows = [json.loads(line) for line in listed.stdout.splitlines()]
-    (digest,) = [row["digest"] for row in rows if row.get("stage") == "train"]
-    obstacle = sweep.runs / "cells" / digest[:12] / "checkpoints"
-    obstacle.parent.mkdir(parents=True)
-    obstacle.write_text("a file where a folder must be")
+    obstacle = obstruct_training(sweep)
     submit_and_die(sweep, cluster)
     wait_until(lambda: not queue(cluster))
     found = states(sweep)
