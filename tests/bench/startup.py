@@ -32,7 +32,7 @@ else:
 
 TRAINING = (
     "train --study start --steps 2 algorithm.prompts_per_step=2 algorithm.group_size=4 "
-    "algorithm.micro_batch_size=4 data.context_lengths=[256]"
+    "algorithm.micro_batch_size=4 data.context_lengths=[512]"
 )
 
 
