@@ -5,7 +5,7 @@ import json
 import psutil
 import pytest
 
-from chaos.harness import ENVIRONMENT, MICRO, Sweep, kill, tracked, wait_for
+from chaos.harness import ENVIRONMENT, MICRO, Sweep, kill, micro, tracked, wait_for
 from integration.cluster_runs import obstruct_training, wait_until, whole_checkpoints
 from longact_cli.cells import list_cells, peek_status
 from longact_cli.files import read_json
@@ -81,7 +81,7 @@ def test_a_sweep_ends_without_its_command_and_a_rerun_starts_nothing(tmp_path, c
     assert "all 3 cells are finished; nothing to run" in printed
     assert jobs(sweep) == handed_over
     assert set(tracked(sweep.runs).values()) == {1}
-    local = Sweep(tmp_path / "local", ["-m", "longact_cli", *MICRO], "micro")
+    local = micro(tmp_path / "local")
     local.finish()
     assert sweep.tables() == local.tables() != {}
 

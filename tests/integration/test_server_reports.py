@@ -192,27 +192,26 @@ def test_a_cell_that_was_done_again_is_seen_by_what_its_writer_leaves(served):
     assert served.client.get_run(run_id).data.tags["longact.written"] == written > AGO
 
 
-def test_what_was_written_in_the_last_minutes_is_asked_for_again(served):
-    """A write takes a while, and what was read in its middle bears its time already."""
-    served.fill()
-    lately = str(listing.server_time(served.uri) - 300_000)
-    served.sql("UPDATE tags SET value = ? WHERE key = 'longact.written'", lately)
-    first = served.report()
-    run_id = served.evaluations()[0].run_id
-    served.client.set_tag(run_id, "longact.git_commit", "another")
-    second = served.report()
-    assert second == served.fresh()
-    assert second != first
-
-
-def test_runs_of_an_older_version_are_asked_for_each_time(served):
-    served.fill()
-    served.sql("DELETE FROM tags WHERE key = 'longact.written'")
+def assert_a_change_by_hand_is_seen(served):
     first = served.report()
     served.client.set_tag(served.evaluations()[0].run_id, "longact.git_commit", "another")
     second = served.report()
     assert second == served.fresh()
     assert second != first
+
+
+def test_what_was_written_in_the_last_minutes_is_asked_for_again(served):
+    """A write takes a while, and what was read in its middle bears its time already."""
+    served.fill()
+    lately = str(listing.server_time(served.uri) - 300_000)
+    served.sql("UPDATE tags SET value = ? WHERE key = 'longact.written'", lately)
+    assert_a_change_by_hand_is_seen(served)
+
+
+def test_runs_of_an_older_version_are_asked_for_each_time(served):
+    served.fill()
+    served.sql("DELETE FROM tags WHERE key = 'longact.written'")
+    assert_a_change_by_hand_is_seen(served)
 
 
 def test_files_of_cells_that_do_not_say_which_end_was_copied_are_read_each_time(served):

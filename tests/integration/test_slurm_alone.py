@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import slurm_cluster
-from chaos.harness import ENVIRONMENT, MICRO, Sweep, kill, tracked, wait_for
+from chaos.harness import ENVIRONMENT, MICRO, Sweep, kill, micro, tracked, wait_for
 from integration.cluster_runs import (
     obstruct_training,
     start,
@@ -83,7 +83,7 @@ def test_a_sweep_ends_without_its_command_and_although_its_training_is_requeued(
     assert submissions(sweep) == 1
     assert set(tracked(sweep.runs).values()) == {1}
     assert len(tracked(sweep.runs)) == 3
-    local = Sweep(tmp_path / "local", ["-m", "longact_cli", *MICRO], "micro")
+    local = micro(tmp_path / "local")
     local.finish()
     assert sweep.tables() == local.tables() != {}
 

@@ -21,6 +21,7 @@ from longact_cli.execution.slurm_queue import cancel_job
 from longact_cli.files import read_json
 from longact_cli.holding import is_held
 from longact_cli.lease import current, machine
+from longact_cli.tracking.plans import read_plans
 
 _POLL_SECONDS = 0.1
 _KILL_SECONDS = 30.0
@@ -44,11 +45,10 @@ def study_cells(runs_dir: Path, study: str) -> tuple[CellDir, ...]:
     Raises:
         NotFoundError: There is no plan of that name.
     """
-    plans = [read_json(path) for path in sorted((runs_dir / "plans").glob("*.json"))]
-    known = [plan for plan in plans if plan]
-    digests = {c["digest"]: None for plan in known if plan["study"] == study for c in plan["cells"]}
+    plans = read_plans(runs_dir)
+    digests = {digest: None for plan in plans if plan.study == study for digest in plan.cells}
     if not digests:
-        names = ", ".join(sorted({plan["study"] for plan in known})) or "none"
+        names = ", ".join(sorted({plan.study for plan in plans})) or "none"
         raise NotFoundError(f"--study is '{study}'; the studies in {runs_dir} are: {names}")
     there = set(list_cells(runs_dir))
     return tuple(d for d in (cell_dir(runs_dir, digest) for digest in digests) if d in there)
