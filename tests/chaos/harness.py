@@ -94,9 +94,9 @@ class Sweep(NamedTuple):
         raise LookupError(stage)
 
 
-def micro(folder: Path) -> Sweep:
+def micro(folder: Path, *more: str) -> Sweep:
     """A sweep of three micro cells: the untrained model, one training, its evaluation."""
-    return Sweep(folder, ["-m", "longact_cli", *MICRO], "micro")
+    return Sweep(folder, ["-m", "longact_cli", *MICRO, *more], "micro")
 
 
 def quick(folder: Path, *, seeds: int, workers: int) -> Sweep:

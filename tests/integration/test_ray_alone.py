@@ -6,7 +6,7 @@ import psutil
 import pytest
 
 from chaos.harness import ENVIRONMENT, MICRO, Sweep, kill, micro, tracked, wait_for
-from integration.cluster_runs import obstruct_training, wait_until, whole_checkpoints
+from integration.cluster_runs import STEPS, obstruct_training, wait_until, whole_checkpoints
 from longact_cli.cells import list_cells, peek_status
 from longact_cli.files import read_json
 
@@ -63,7 +63,8 @@ def kill_turns(cluster):
 
 
 def test_a_sweep_ends_without_its_command_and_a_rerun_starts_nothing(tmp_path, cluster):
-    sweep = sweep_on(tmp_path / "ray", cluster)
+    long = ("--steps", str(STEPS))  # so that both are still there when they are killed
+    sweep = sweep_on(tmp_path / "ray", cluster, *long)
     process = sweep.start()
     reached = wait_for(lambda: whole_checkpoints(sweep.folder) >= 2, process)
     assert reached, process.communicate()[0]
@@ -81,7 +82,7 @@ def test_a_sweep_ends_without_its_command_and_a_rerun_starts_nothing(tmp_path, c
     assert "all 3 cells are finished; nothing to run" in printed
     assert jobs(sweep) == handed_over
     assert set(tracked(sweep.runs).values()) == {1}
-    local = micro(tmp_path / "local")
+    local = micro(tmp_path / "local", *long)
     local.finish()
     assert sweep.tables() == local.tables() != {}
 

@@ -9,6 +9,7 @@ import pytest
 import slurm_cluster
 from chaos.harness import ENVIRONMENT, MICRO, Sweep, kill, micro, tracked, wait_for
 from integration.cluster_runs import (
+    STEPS,
     obstruct_training,
     start,
     wait_until,
@@ -66,7 +67,8 @@ def submissions(sweep):
 
 
 def test_a_sweep_ends_without_its_command_and_although_its_training_is_requeued(tmp_path, cluster):
-    sweep = sweep_on(tmp_path / "slurm", cluster)
+    long = ("--steps", str(STEPS))  # so that the training is still there when it is looked for
+    sweep = sweep_on(tmp_path / "slurm", cluster, *long)
     submit_and_die(sweep, cluster)
     wait_until(lambda: whole_checkpoints(sweep.folder) >= 2)
     cell = sweep.cell("train")
@@ -83,7 +85,7 @@ def test_a_sweep_ends_without_its_command_and_although_its_training_is_requeued(
     assert submissions(sweep) == 1
     assert set(tracked(sweep.runs).values()) == {1}
     assert len(tracked(sweep.runs)) == 3
-    local = micro(tmp_path / "local")
+    local = micro(tmp_path / "local", *long)
     local.finish()
     assert sweep.tables() == local.tables() != {}
 
