@@ -8,15 +8,20 @@ from pathlib import Path
 
 
 def processes(*words: str) -> list[int]:
-    """The ids of all processes whose command line has these words."""
-    found = []
+    """The ids of all processes whose command line has these words.
+
+    A child that has yet to become another program still has its parent's; it is left out.
+    """
+    parents = {}
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             text = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            parent = (path.parent / "stat").read_text().rsplit(")", 1)[1].split()[1]
         except OSError:
             continue
-        found += [int(path.parent.name)] if all(word in text for word in words) else []
-    return found
+        if all(word in text for word in words):
+            parents[int(path.parent.name)] = int(parent)
+    return [process for process, parent in parents.items() if parent not in parents]
 
 
 @contextmanager
